@@ -1,0 +1,328 @@
+"""Names to handlers: registration that refuses what could never work, and order.
+
+Two callers use this: ``StreamingAPIClient`` calls ``handler(message=payload)`` and global ones
+``handler(name=..., message=frame)``, as the vendor's SDK does; the pool calls ``handler(delivery)``.
+What differs is a ``Calling``: which arguments a handler must be able to take.
+
+Handlers of one name are called in the order of their registration, global ones after them.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import inspect
+from collections.abc import Callable, Collection, Iterable, Iterator
+from typing import Any, cast
+
+from google.protobuf.message import Message
+
+from smarkets_pool.exceptions import InvalidCallbackError
+from smarkets_pool.wire.payloads import message_name
+
+__all__ = ["BY_DELIVERY", "BY_KEYWORD", "Calling", "Dispatcher", "Handler", "HandlerList", "Route"]
+
+Handler = Callable[..., object]
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Calling:
+    """How handlers are called: positional argument count, and keywords of named and global ones."""
+
+    positional: int
+    keywords: tuple[str, ...]
+    global_keywords: tuple[str, ...]
+
+    def describe(self, is_global: bool) -> str:
+        """The call as a program would write it."""
+        keywords = self.global_keywords if is_global else self.keywords
+        return f"handler({', '.join(['delivery'] * self.positional + [f'{word}=...' for word in keywords])})"
+
+
+BY_DELIVERY = Calling(1, (), ())
+BY_KEYWORD = Calling(0, ("message",), ("name", "message"))
+
+
+def describe_handler(handler: object) -> str:
+    """A handler's name, fit for a sentence."""
+    name = getattr(handler, "__qualname__", None) or repr(handler)
+    module = getattr(handler, "__module__", None)
+    return f"{module}.{name}" if module else str(name)
+
+
+def problem_with(handler: object, calling: Calling, *, is_global: bool = False) -> str | None:
+    """Why this handler could never be called as ``calling`` says, or None if it can."""
+    if not callable(handler):
+        return f"{handler!r} is not callable"
+    name = describe_handler(handler)
+    # An instance may hide its kind behind __call__, a partial behind func.
+    inner = getattr(handler, "func", handler)
+    call = inner if inspect.isroutine(inner) or inspect.isclass(inner) else type(inner).__call__
+    for kind, word in (
+        (inspect.iscoroutinefunction, "an async def"),
+        (inspect.isasyncgenfunction, "an async generator"),
+        (inspect.isgeneratorfunction, "a generator"),
+    ):
+        if kind(call):
+            return (
+                f"{name} is {word}: calling it runs none of its body; "
+                "use a plain function, it may block because it runs in a greenlet"
+            )
+    try:
+        signature = inspect.signature(handler)
+    except (TypeError, ValueError):
+        return None  # written in C and does not say: the call will tell
+    keywords = calling.global_keywords if is_global else calling.keywords
+    try:
+        signature.bind(*[None] * calling.positional, **dict.fromkeys(keywords))
+    except TypeError as error:
+        return f"{name}{signature} cannot be called as {calling.describe(is_global)}: {error}"
+    return None
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Route:
+    """A handler with its filters; an empty filter lets everything through."""
+
+    handler: Handler
+    accounts: frozenset[str] = frozenset()
+    market_ids: frozenset[int] = frozenset()
+
+    def wants(self, account: str, message: object) -> bool:
+        """Whether the filters let this through; a message without its optional market id passes."""
+        if self.accounts and account not in self.accounts:
+            return False
+        if not self.market_ids or not isinstance(message, Message):
+            return True
+        return not message.HasField("market_id") or cast("Any", message).market_id in self.market_ids
+
+
+class HandlerList:
+    """Handlers of one name in the order of registration, each once.
+
+    ``+=`` and ``-=``, ``add``/``handle``, ``remove``, ``fire``/``call``, ``len`` and iteration work as
+    on the vendor's Signal. Iterating sees a fixed tuple: a handler may add or remove others.
+    """
+
+    __slots__ = ("_check", "_routes")
+
+    def __init__(self, check: Callable[[object], None]) -> None:
+        self._check = check
+        self._routes: tuple[Route, ...] = ()
+
+    def __len__(self) -> int:
+        return len(self._routes)
+
+    def __iter__(self) -> Iterator[Handler]:
+        return iter([route.handler for route in self._routes])
+
+    def __repr__(self) -> str:
+        return f"<HandlerList {[describe_handler(handler) for handler in self]}>"
+
+    @property
+    def routes(self) -> tuple[Route, ...]:
+        """The handlers with their filters."""
+        return self._routes
+
+    def add(self, handler: Handler) -> None:
+        """Add a handler at the end; one that is here already stays where it is."""
+        self._check(handler)
+        self.add_route(Route(handler))
+
+    def add_route(self, route: Route) -> None:
+        """Add a checked handler with filters; the same handler with other filters is one more."""
+        if route not in self._routes:
+            self._routes = (*self._routes, route)
+
+    def remove(self, handler: Handler) -> None:
+        """Remove a handler with whatever filters.
+
+        Raises:
+            InvalidCallbackError: it is not here.
+        """
+        kept = tuple(route for route in self._routes if route.handler != handler)
+        if len(kept) == len(self._routes):
+            raise InvalidCallbackError(f"{describe_handler(handler)} was not registered here")
+        self._routes = kept
+
+    def __iadd__(self, handler: Handler) -> HandlerList:
+        self.add(handler)
+        return self
+
+    def __isub__(self, handler: Handler) -> HandlerList:
+        self.remove(handler)
+        return self
+
+    handle = add
+
+    def fire(self, **keywords: Any) -> None:
+        """Call every handler; the first error is raised after all of them ran."""
+        first: Exception | None = None
+        for route in self._routes:
+            try:
+                route.handler(**keywords)
+            except Exception as error:  # noqa: BLE001 - raised below, when the others had their turn
+                first = first or error
+        if first is not None:
+            raise first
+
+    call = fire
+
+
+class Dispatcher:
+    """Handlers by payload or lifecycle name.
+
+    Args:
+        names: every name that can be registered.
+        calling: how handlers are called.
+        market_names: names whose message has a market id, so that a market filter makes sense.
+
+    A registration that is refused is also remembered: ``problems`` keeps it until the same handler is
+    deleted, so that a program that swallowed the error cannot start with a handler less than it thinks.
+    """
+
+    def __init__(
+        self, names: Iterable[str], calling: Calling, *, market_names: Collection[str] = frozenset()
+    ) -> None:
+        self._calling = calling
+        self._market_names = market_names
+        self.handlers: dict[str, HandlerList] = {name: HandlerList(self._checker(name)) for name in names}
+        self.global_handlers = HandlerList(self._checker(None))
+        self._refused: list[tuple[str, object, str]] = []
+
+    def __repr__(self) -> str:
+        used = {name: len(handlers) for name, handlers in self.handlers.items() if len(handlers)}
+        return f"<Dispatcher {used}, {len(self.global_handlers)} global>"
+
+    # --- registration ----------------------------------------------------------------------------
+
+    def resolve(self, name: object) -> str:
+        """The name behind a name or a message class.
+
+        Raises:
+            InvalidCallbackError: there is none; the text suggests near ones.
+        """
+        if isinstance(name, str):
+            if name in self.handlers:
+                return name
+            near = difflib.get_close_matches(name, self.handlers, n=3, cutoff=0.5)
+            hint = f"; did you mean {' or '.join(near)}?" if near else ""
+            raise InvalidCallbackError(f"nothing is called {name!r}{hint}")
+        if isinstance(name, type) and issubclass(name, Message):
+            found = message_name(name)
+            if found is not None and found in self.handlers:
+                return found
+            raise InvalidCallbackError(
+                f"{name.__name__} is no message that arrives by itself; "
+                "register for the one that carries it, such as seto.MarketQuotes"
+            )
+        raise InvalidCallbackError(
+            f"a handler is registered for a name such as 'seto.order_executed' "
+            f"or a class such as seto.OrderExecuted, not for {name!r}"
+        )
+
+    def add(
+        self,
+        name: object,
+        handler: Handler,
+        *,
+        accounts: Iterable[str] | None = None,
+        market_ids: Iterable[int] | None = None,
+    ) -> None:
+        """Register a handler, with filters if wanted.
+
+        Raises:
+            InvalidCallbackError: unknown name or class, not callable, wrong arguments, an ``async def``
+                or generator, or a market filter on a name without market ids.
+        """
+        try:
+            found = self.resolve(name)
+            self._check(found, handler)
+            route = Route(handler, _filter(accounts, str, "accounts"), _filter(market_ids, int, "market_ids"))
+            if route.market_ids and found not in self._market_names:
+                raise InvalidCallbackError(
+                    f"{found} carries no market id, so {describe_handler(handler)} "
+                    "cannot be registered with market_ids"
+                )
+        except InvalidCallbackError as error:
+            self._refused.append((str(name), handler, str(error)))
+            raise
+        self.handlers[found].add_route(route)
+
+    def remove(self, name: object, handler: Handler) -> None:
+        """Remove a handler; one that was refused is forgotten.
+
+        Raises:
+            InvalidCallbackError: unknown name, or the handler is not registered for it.
+        """
+        if self._forget_refused(str(name), handler):
+            return
+        self.handlers[self.resolve(name)].remove(handler)
+
+    def add_global(self, handler: Handler) -> None:
+        """Register a handler for everything.
+
+        Raises:
+            InvalidCallbackError: as ``add``.
+        """
+        try:
+            self.global_handlers.add(handler)
+        except InvalidCallbackError as error:
+            self._refused.append(("", handler, str(error)))
+            raise
+
+    def remove_global(self, handler: Handler) -> None:
+        """Remove a global handler; one that was refused is forgotten."""
+        if not self._forget_refused("", handler):
+            self.global_handlers.remove(handler)
+
+    def _forget_refused(self, name: str, handler: object) -> bool:
+        kept = [entry for entry in self._refused if not (entry[0] == name and entry[1] is handler)]
+        found = len(kept) < len(self._refused)
+        self._refused = kept
+        return found
+
+    # --- checks ----------------------------------------------------------------------------------
+
+    def problems(self, accounts: Collection[str]) -> list[str]:
+        """Everything that keeps these handlers from working, given the accounts there are."""
+        found = [sentence for _, _, sentence in self._refused]
+        for name, handlers in (*self.handlers.items(), ("everything", self.global_handlers)):
+            for route in handlers.routes:
+                for account in sorted(route.accounts - set(accounts)):
+                    near = difflib.get_close_matches(account, accounts, n=1)
+                    hint = f"; did you mean {near[0]!r}?" if near else ""
+                    found.append(
+                        f"{describe_handler(route.handler)} is registered for {name} of account "
+                        f"{account!r}, and there is no such account{hint}"
+                    )
+        return found
+
+    def _check(self, name: str | None, handler: object) -> None:
+        problem = problem_with(handler, self._calling, is_global=name is None)
+        if problem is not None:
+            raise InvalidCallbackError(f"handler for {name or 'everything'}: {problem}")
+
+    def _checker(self, name: str | None) -> Callable[[object], None]:
+        return lambda handler: self._check(name, handler)
+
+    # --- dispatch --------------------------------------------------------------------------------
+
+    def routes_for(self, name: str) -> tuple[Route, ...]:
+        """The handlers of a name and then the global ones, in the order in which they are called."""
+        handlers = self.handlers.get(name)
+        return (handlers.routes if handlers is not None else ()) + self.global_handlers.routes
+
+
+def _filter(values: Iterable[Any] | None, kind: type, what: str) -> frozenset[Any]:
+    if values is None:
+        return frozenset()
+    if isinstance(values, (str, bytes, int)):
+        raise InvalidCallbackError(f"{what} is a list, such as [{values!r}], not {values!r}")
+    chosen = frozenset(values)
+    wrong = [value for value in chosen if not isinstance(value, kind)]
+    if wrong:
+        raise InvalidCallbackError(f"{what} holds {wrong[0]!r}, which is no {kind.__name__}")
+    if not chosen:
+        raise InvalidCallbackError(f"{what} is an empty list, so the handler would never be called")
+    return chosen

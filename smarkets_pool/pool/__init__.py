@@ -1,0 +1,20 @@
+"""Many accounts in one process: members, their care, and what handlers receive."""
+
+from smarkets_pool.pool.account import Account
+from smarkets_pool.pool.delivery import Delivery
+from smarkets_pool.pool.member import DOWN, RECOVERING, UP, Member, MemberState
+from smarkets_pool.pool.pool import Pool, StopReport
+from smarkets_pool.pool.runtime import Runtime
+
+__all__ = [
+    "Account",
+    "DOWN",
+    "Delivery",
+    "Member",
+    "MemberState",
+    "Pool",
+    "RECOVERING",
+    "Runtime",
+    "StopReport",
+    "UP",
+]

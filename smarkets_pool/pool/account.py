@@ -1,0 +1,89 @@
+"""``Account``: who a member is, and what is special about it."""
+
+from __future__ import annotations
+
+import ssl
+from typing import Any
+
+from smarkets_pool.exceptions import ConfigError
+from smarkets_pool.policies import ReconnectPolicy, TimeoutPolicy
+from smarkets_pool.session.settings import Secret, SessionSettings
+
+__all__ = ["Account"]
+
+
+class Account:
+    """One account of a pool.
+
+    Args:
+        name: our name for it, unique in the pool; it is on every delivery and in every log line.
+        username, password: the credentials, or
+        token: a session token. Password and token may be callables: they are asked at each login.
+        reconnect, timeouts: policies of this account instead of the pool's.
+        cancel_on_failure: ask the exchange after each login to cancel this account's orders when it
+            loses us (``settings.cancel_all_on_failure``).
+        settings: ready ``SessionSettings`` instead of the arguments above and below.
+        ssl_context, ca_file, session_settings: as in ``SessionSettings``; ``socket_timeout`` has no
+            effect in a pool, whose ``TimeoutPolicy`` counts.
+
+    Raises:
+        ConfigError: an unknown setting, or both ``settings`` and single ones.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        *,
+        username: str | None = None,
+        password: Secret | None = None,
+        token: Secret | None = None,
+        reconnect: ReconnectPolicy | None = None,
+        timeouts: TimeoutPolicy | None = None,
+        cancel_on_failure: bool = False,
+        settings: SessionSettings | None = None,
+        ssl_context: ssl.SSLContext | None = None,
+        ca_file: str | None = None,
+        **session_settings: Any,
+    ) -> None:
+        if not isinstance(name, str) or not name:
+            raise ConfigError(f"an account's name is a non-empty text, not {name!r}")
+        single = {
+            "username": username,
+            "password": password,
+            "token": token,
+            "ssl_context": ssl_context,
+            "ca_file": ca_file,
+            **session_settings,
+        }
+        given = sorted(key for key, value in single.items() if value is not None)
+        if settings is None:
+            try:
+                settings = SessionSettings(**single)
+            except TypeError as error:
+                raise ConfigError(f"account {name!r}: {error}") from error
+        elif given:
+            raise ConfigError(f"account {name!r} has settings=, so {', '.join(given)} must go into them")
+        self.name = name
+        self.settings = settings
+        self.reconnect = reconnect
+        self.timeouts = timeouts
+        self.cancel_on_failure = cancel_on_failure
+
+    def __repr__(self) -> str:
+        return f"<Account {self.name!r}: {self.settings!r}>"
+
+    @property
+    def identity(self) -> tuple[str, int, str | None]:
+        """What must not be logged in twice: host, port and user name (None for a login by token)."""
+        return (self.settings.host, self.settings.port, self.settings.username)
+
+    def check(self) -> None:
+        """Refuse what cannot work.
+
+        Raises:
+            ConfigError: naming the account and the setting.
+        """
+        try:
+            self.settings.check()
+        except ConfigError as error:
+            raise ConfigError(f"account {self.name!r}: {error}") from error

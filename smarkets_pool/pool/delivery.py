@@ -1,0 +1,144 @@
+"""What handlers receive: frames and the life of a member, in one form and one order."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import TYPE_CHECKING, Any
+
+from smarkets_pool.wire.payloads import MESSAGE_CLASSES, PAYLOAD_NAMES
+from smarkets_pool.wire.schema import seto_pb2 as seto
+
+if TYPE_CHECKING:
+    from smarkets_pool.pool.member import Member
+
+__all__ = [
+    "DELIVERY_NAMES",
+    "Delivery",
+    "LIFECYCLE",
+    "MARKET_NAMES",
+    "MemberDownEvent",
+    "MemberGap",
+    "MemberRecovering",
+    "MemberSlowHandler",
+    "MemberStalled",
+    "MemberUp",
+]
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class MemberRecovering:
+    """The member is true but incomplete. ``cause`` is "login" or "gap".
+
+    After a login, ``resumed_from`` is the account's number the exchange was asked to go on from (None:
+    it was asked for nothing). Until ``member.up`` only cancels are accepted by ``send``.
+    """
+
+    cause: str
+    resumed_from: int | None = None
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class MemberUp:
+    """The member is complete. ``cause`` is "login" or "gap"; ``session`` is the session's id."""
+
+    cause: str
+    session: str
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class MemberDownEvent:
+    """The connection was lost or could not be made.
+
+    ``reason`` is a sentence, ``error`` what it was made from. ``retry_in`` is in seconds; None means
+    there will be no further attempt until ``restart`` or ``update``.
+    """
+
+    reason: str
+    error: BaseException
+    retry_in: float | None
+
+    @property
+    def final(self) -> bool:
+        """Whether this account is given up."""
+        return self.retry_in is None
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class MemberGap:
+    """Numbers ``first`` to ``last`` are missing; delivered before anything that came after them.
+
+    kind "stream": payloads of this session; ``recoverable`` while a replay is awaited, and once more
+        with False if the session ended before it came (the resume then brings the account's events).
+    kind "account": events of the account that the exchange no longer has; never recoverable.
+    kind "regressed": the exchange counts again from ``first`` although ``last`` was seen: it lost its
+        state, and what it lost cannot be had.
+    """
+
+    kind: str
+    first: int
+    last: int
+    recoverable: bool
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class MemberStalled:
+    """The exchange has sent nothing for ``silence`` seconds; it was asked with a ping."""
+
+    silence: float
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class MemberSlowHandler:
+    """The inbox is full, so reading stopped: ``frames`` and ``size`` (bytes) wait for the handlers.
+
+    Delivered once until the handlers caught up. Heartbeats go on.
+    """
+
+    frames: int
+    size: int
+
+
+#: Lifecycle name -> what its delivery carries as ``message``.
+LIFECYCLE: dict[str, type] = {
+    "member.recovering": MemberRecovering,
+    "member.up": MemberUp,
+    "member.down": MemberDownEvent,
+    "member.gap": MemberGap,
+    "member.stalled": MemberStalled,
+    "member.slow_handler": MemberSlowHandler,
+}
+LIFECYCLE_NAMES = {cls: name for name, cls in LIFECYCLE.items()}
+
+#: Every name a pool's handler can be registered for.
+DELIVERY_NAMES: tuple[str, ...] = (*PAYLOAD_NAMES, *LIFECYCLE)
+
+#: Names whose message says which market it is about.
+MARKET_NAMES = frozenset(
+    name for name, cls in MESSAGE_CLASSES.items() if "market_id" in cls.DESCRIPTOR.fields_by_name
+)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Delivery:
+    """One frame or one event of a member's life, as a handler gets it.
+
+    account: our name of the account. member: the same as ``pool[account]``.
+    name: such as ``seto.order_executed`` or ``member.up``.
+    message: the typed message (``seto.OrderExecuted``), None for eto payloads without one, a plain
+        dataclass of this module for ``member.*``.
+    protobuf, bytes: the whole payload, parsed and as it came; None for ``member.*``.
+    seq: its number in the session, 0 for ``member.*``. account_sequence: its number in the account's
+        history, if it has one.
+    is_replay: sent again by the exchange. received_at: seconds on the monotonic clock.
+    """
+
+    account: str
+    member: Member
+    name: str
+    message: Any
+    protobuf: seto.Payload | None
+    bytes: bytes | None
+    seq: int
+    account_sequence: int | None
+    is_replay: bool
+    received_at: float

@@ -1,0 +1,472 @@
+"""``Pool``: many accounts in one process."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+from collections.abc import Callable, Iterable, Iterator
+from types import TracebackType
+from typing import Any, TypeVar
+
+import gevent
+import gevent.event
+
+from smarkets_pool.dispatcher import BY_DELIVERY, Dispatcher, Handler
+from smarkets_pool.exceptions import ConfigError, InvalidCallbackError, PoolError, UsageError
+from smarkets_pool.policies import Deadline, ReconnectPolicy, TimeoutPolicy
+from smarkets_pool.pool.account import Account
+from smarkets_pool.pool.delivery import DELIVERY_NAMES, MARKET_NAMES, Delivery
+from smarkets_pool.pool.governor import Governor
+from smarkets_pool.pool.inbox import ErrorHandler
+from smarkets_pool.pool.member import UP, Member
+from smarkets_pool.pool.runtime import Runtime
+from smarkets_pool.pool.supervisor import Supervisor
+from smarkets_pool.pool.timekeeper import HasDeadlines, Timekeeper
+from smarkets_pool.stores import MemoryStore, SequenceStore
+
+__all__ = ["Pool", "StopReport"]
+
+_logger = logging.getLogger("smarkets_pool.pool")
+
+_H = TypeVar("_H", bound=Handler)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class StopReport:
+    """What ``stop`` did.
+
+    logged_out: accounts whose session ended in order. cut: accounts whose connection had to be closed
+    without the exchange's confirmation. undelivered: account -> deliveries that its handlers did not
+    get (they come again after a resume). killed: names of greenlets that had to be killed.
+    """
+
+    took: float
+    logged_out: tuple[str, ...]
+    cut: tuple[str, ...]
+    undelivered: dict[str, int]
+    killed: tuple[str, ...]
+
+    @property
+    def clean(self) -> bool:
+        """Whether nothing had to be cut, dropped or killed."""
+        return not (self.cut or self.undelivered or self.killed)
+
+
+class Pool:
+    """Keeps accounts logged in and hands what arrives to handlers.
+
+    Args:
+        accounts: who; more can be added and removed at any time.
+        reconnect, timeouts: policies of all accounts that have none of their own.
+        store: where positions are kept; memory by default.
+        dispatcher: handlers registered elsewhere (``Pool.new_dispatcher()``), shared.
+        runtime: clock, timers and connections; the real ones by default.
+
+    Raises:
+        ConfigError: a name twice, or one login twice at the same host.
+    """
+
+    def __init__(
+        self,
+        accounts: Iterable[Account] = (),
+        *,
+        reconnect: ReconnectPolicy | None = None,
+        timeouts: TimeoutPolicy | None = None,
+        store: SequenceStore | None = None,
+        dispatcher: Dispatcher | None = None,
+        runtime: Runtime | None = None,
+    ) -> None:
+        if isinstance(store, str):
+            raise ConfigError(f"store={store!r}: stores by address are not there yet; pass a SequenceStore")
+        self._reconnect = reconnect if reconnect is not None else ReconnectPolicy()
+        self._timeouts = timeouts if timeouts is not None else TimeoutPolicy()
+        self._store: SequenceStore = store if store is not None else MemoryStore()
+        self._dispatcher = dispatcher if dispatcher is not None else self.new_dispatcher()
+        self._runtime = runtime if runtime is not None else Runtime()
+        self._supervisor = Supervisor(self._runtime)
+        self._timekeeper = Timekeeper(self._runtime, self._on_clock_error)
+        self._governor = Governor(
+            self._runtime,
+            self._timekeeper,
+            rate=self._reconnect.login_rate,
+            burst=self._reconnect.login_burst,
+        )
+        self._members: dict[str, Member] = {}
+        self._error_handlers: list[ErrorHandler] = []
+        self._changed = gevent.event.Event()
+        self._stopped = gevent.event.Event()
+        self._started = False
+        self._stopping = False
+        self._report: StopReport | None = None
+        for account in accounts:
+            self._enroll(account)
+
+    @staticmethod
+    def new_dispatcher() -> Dispatcher:
+        """An empty dispatcher for deliveries, to register handlers before there is a pool."""
+        return Dispatcher(DELIVERY_NAMES, BY_DELIVERY, market_names=MARKET_NAMES)
+
+    def __repr__(self) -> str:
+        up = sum(member.state is UP for member in self._members.values())
+        return f"<Pool {up} of {len(self._members)} up>"
+
+    # --- members ---------------------------------------------------------------------------------
+
+    def __getitem__(self, name: str) -> Member:
+        try:
+            return self._members[name]
+        except KeyError:
+            raise KeyError(f"no account is called {name!r} in this pool") from None
+
+    def __iter__(self) -> Iterator[Member]:
+        return iter(list(self._members.values()))
+
+    def __len__(self) -> int:
+        return len(self._members)
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._members
+
+    def add(self, account: Account) -> Member:
+        """Add an account; in a running pool it connects at once.
+
+        Raises:
+            ConfigError: bad settings, its name twice, or its login twice at the same host.
+            NotPatchedError: its sockets would block the process.
+            UsageError: the pool is stopping.
+        """
+        if self._stopping:
+            raise UsageError(f"the pool is stopping, so account {account.name!r} cannot be added")
+        if self._started:
+            account.check()
+            self._runtime.check(account.settings)
+        member = self._enroll(account)
+        if self._started:
+            member.start()
+        return member
+
+    def remove(self, name: str, *, timeout: float = 10.0) -> None:
+        """Log an account out, let its handlers finish, and forget it. Its position stays in the store.
+
+        Raises:
+            KeyError: no such account.
+        """
+        member = self[name]
+        deadline = Deadline.after(timeout, self._runtime.now())
+        self._retire([member], deadline)
+        del self._members[name]
+        self._on_member_change()
+
+    def update(self, name: str, **changes: Any) -> Member:
+        """Replace an account's settings (arguments of ``Account``) and connect anew with them.
+
+        What is not named is kept; a quarantine is lifted. The position and subscriptions stay.
+
+        Raises:
+            KeyError: no such account. ConfigError: bad settings; the old ones go on then.
+        """
+        old = self[name].account
+        settings = old.settings
+        kept: dict[str, Any] = {
+            key: getattr(settings, key)
+            for key in (
+                "username",
+                "password",
+                "token",
+                "host",
+                "port",
+                "ssl",
+                "socket_timeout",
+                "ssl_kwargs",
+                "tcp_nodelay",
+                "ssl_context",
+                "ca_file",
+            )
+        }
+        kept.update(reconnect=old.reconnect, timeouts=old.timeouts, cancel_on_failure=old.cancel_on_failure)
+        account = Account(name, **{**kept, **changes})
+        account.check()
+        self._check_unique(account, besides=name)
+        return self._replace(account)
+
+    def restart(self, name: str) -> Member:
+        """Log an account out and connect anew; a quarantine is lifted.
+
+        Raises:
+            KeyError: no such account.
+        """
+        return self._replace(self[name].account)
+
+    def _replace(self, account: Account) -> Member:
+        wishes = self[account.name].wishes()
+        self.remove(account.name)
+        member = self._enroll(account)
+        for wish in wishes:
+            member.wish_again(wish)
+        if self._started and not self._stopping:
+            member.start()
+        return member
+
+    def _check_unique(self, account: Account, *, besides: str | None = None) -> None:
+        for other in self._members.values():
+            if other.account.name == besides:
+                continue
+            if other.account.name == account.name:
+                raise ConfigError(f"two accounts are called {account.name!r}")
+            if account.settings.username is not None and other.account.identity == account.identity:
+                raise ConfigError(
+                    f"accounts {other.account.name!r} and {account.name!r} are the same login "
+                    f"{account.settings.username!r} at {account.settings.host}:{account.settings.port}"
+                )
+
+    def _enroll(self, account: Account) -> Member:
+        if not isinstance(account, Account):
+            raise ConfigError(f"a pool is made of Account objects, not {type(account).__name__}")
+        self._check_unique(account)
+        member = Member(
+            account,
+            reconnect=self._reconnect,
+            timeouts=self._timeouts,
+            runtime=self._runtime,
+            supervisor=self._supervisor,
+            timekeeper=self._timekeeper,
+            governor=self._governor,
+            dispatcher=self._dispatcher,
+            store=self._store,
+            on_change=self._on_member_change,
+            on_error=self._on_handler_error,
+        )
+        self._members[account.name] = member
+        return member
+
+    # --- handlers --------------------------------------------------------------------------------
+
+    def on(
+        self,
+        name: object,
+        *,
+        accounts: Iterable[str] | None = None,
+        market_ids: Iterable[int] | None = None,
+    ) -> Callable[[_H], _H]:
+        """Decorator: call the function with each delivery of that name or message class.
+
+        Raises:
+            InvalidCallbackError: unknown name or class (with near ones), not callable, wrong
+                arguments, an ``async def``, or a market filter where there is no market.
+        """
+
+        def register(handler: _H) -> _H:
+            self.add_handler(name, handler, accounts=accounts, market_ids=market_ids)
+            return handler
+
+        return register
+
+    def off(self, name: object, handler: Handler) -> None:
+        """Stop calling a handler for that name."""
+        self.del_handler(name, handler)
+
+    def add_handler(
+        self,
+        name: object,
+        handler: Handler,
+        *,
+        accounts: Iterable[str] | None = None,
+        market_ids: Iterable[int] | None = None,
+    ) -> None:
+        """Call ``handler(delivery)`` for each delivery of that name; see ``on``."""
+        self._dispatcher.add(name, handler, accounts=accounts, market_ids=market_ids)
+
+    def del_handler(self, name: object, handler: Handler) -> None:
+        """Stop calling a handler for that name.
+
+        Raises:
+            InvalidCallbackError: it is not registered for it.
+        """
+        self._dispatcher.remove(name, handler)
+
+    def add_global_handler(self, handler: Handler) -> None:
+        """Call ``handler(delivery)`` for every delivery, after the named handlers."""
+        self._dispatcher.add_global(handler)
+
+    def del_global_handler(self, handler: Handler) -> None:
+        """Stop calling it."""
+        self._dispatcher.remove_global(handler)
+
+    def on_error(self, handler: ErrorHandler) -> ErrorHandler:
+        """Call ``handler(delivery, error)`` when another handler raised; usable as a decorator."""
+        if not callable(handler):
+            raise InvalidCallbackError(f"{handler!r} is not callable")
+        self._error_handlers.append(handler)
+        return handler
+
+    # --- running ---------------------------------------------------------------------------------
+
+    def start(self) -> None:
+        """Check everything, then begin to connect; returns at once.
+
+        Raises:
+            InvalidCallbackError: every handler that could not work, all in one; no socket was opened.
+            ConfigError, NotPatchedError: the first account that cannot work; no socket was opened.
+            UsageError: started already, or stopped.
+        """
+        if self._started:
+            raise UsageError("this pool was started already; a stopped one is not started again")
+        problems = self._dispatcher.problems(self._members)
+        if problems:
+            raise InvalidCallbackError(problems)
+        for member in self._members.values():
+            member.account.check()
+            self._runtime.check(member.account.settings)
+        self._started = True
+        for member in list(self._members.values()):
+            member.start()
+
+    def __enter__(self) -> Pool:
+        self.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.stop()
+
+    def wait_until_up(self, timeout: float | None = None) -> None:
+        """Wait until every account is UP.
+
+        Raises:
+            PoolError: naming each account that is not and why: at once if one is given up, and when
+                ``timeout`` seconds have passed.
+        """
+        deadline = Deadline.after(timeout, self._runtime.now())
+        while True:
+            self._changed.clear()
+            waiting = {m.account.name: m for m in self._members.values() if m.state is not UP}
+            if not waiting:
+                return
+            final = {name: m.given_up for name, m in waiting.items() if m.given_up is not None}
+            if final:
+                raise PoolError(f"{len(final)} of {len(self)} accounts are given up", final)
+            why = {name: member.why_down for name, member in waiting.items()}
+            if self._stopping or not self._started:
+                state = "stopping" if self._stopping else "not started"
+                raise PoolError(f"the pool is {state} and {len(why)} of {len(self)} accounts are not up", why)
+            left = deadline.left(self._runtime.now())
+            if left is not None and left <= 0:
+                raise PoolError(f"{len(why)} of {len(self)} accounts were not up after {timeout} s", why)
+            self._changed.wait(left)
+
+    def join(self, timeout: float | None = None) -> bool:
+        """Wait until the pool was stopped or every account is given up; False if ``timeout`` came first."""
+        deadline = Deadline.after(timeout, self._runtime.now())
+        while True:
+            self._changed.clear()
+            over = self._stopped.is_set()
+            if over or (self._members and all(member.given_up for member in self._members.values())):
+                return True
+            left = deadline.left(self._runtime.now())
+            if left is not None and left <= 0:
+                return False
+            self._changed.wait(left)
+
+    def stop(self, timeout: float = 10.0) -> StopReport:
+        """Log out, let handlers finish, close; all within ``timeout`` seconds. Again is fine.
+
+        Returns what was done, and what had to be cut, dropped or killed.
+        """
+        if self._stopping:
+            if not self._stopped.is_set() and not self._called_by_handler():
+                self._stopped.wait(timeout)
+            return self._report or StopReport(0.0, (), (), {}, ())
+        self._stopping = True
+        began = self._runtime.now()
+        deadline = Deadline.after(timeout, began)
+        self._changed.set()
+        members = list(self._members.values())
+        logged_in = {m.account.name for m in members if not m.finished}
+        cut, undelivered = self._retire(members, deadline)
+        self._timekeeper.stop()
+        killed = self._supervisor.close(deadline.left(self._runtime.now()) or 0.0)
+        self._store.close()
+        self._report = StopReport(
+            took=self._runtime.now() - began,
+            logged_out=tuple(sorted(logged_in - set(cut))),
+            cut=tuple(sorted(cut)),
+            undelivered=undelivered,
+            killed=tuple(killed),
+        )
+        self._stopped.set()
+        self._changed.set()
+        if not self._report.clean:
+            _logger.warning("the pool stopped, not cleanly: %s", self._report)
+        return self._report
+
+    def stats(self) -> dict[str, Any]:
+        """A snapshot as plain data: members by name, the login governor, and sums of the counters."""
+        members = {name: member.stats() for name, member in self._members.items()}
+        totals: dict[str, int] = {}
+        for snapshot in members.values():
+            for key, value in snapshot.items():
+                if key.endswith("_total"):
+                    totals[key] = totals.get(key, 0) + value
+        states = [snapshot["state"] for snapshot in members.values()]
+        return {
+            "members": members,
+            "up": states.count("UP"),
+            "recovering": states.count("RECOVERING"),
+            "down": states.count("DOWN"),
+            "governor": self._governor.snapshot(),
+            "greenlet_deaths_total": self._supervisor.deaths,
+            **totals,
+        }
+
+    # --- how members are retired -----------------------------------------------------------------
+
+    def _retire(self, members: list[Member], deadline: Deadline) -> tuple[list[str], dict[str, int]]:
+        """Log out, finish inboxes, close; return who had to be cut and what was not delivered."""
+        for member in members:
+            member.stop()
+        self._wait_for(lambda: all(member.finished for member in members), deadline)
+        cut = [member.account.name for member in members if not member.finished]
+        for member in members:
+            member.close()
+        current = gevent.getcurrent()
+        others = [member for member in members if member.inbox.greenlet is not current]
+        self._wait_for(lambda: all(member.inbox.idle for member in others), deadline)
+        undelivered = {}
+        for member in members:
+            dropped = member.inbox.close()
+            if dropped and member in others:
+                undelivered[member.account.name] = dropped
+            member.save()
+        return cut, undelivered
+
+    def _wait_for(self, done: Callable[[], bool], deadline: Deadline) -> None:
+        while not done():
+            left = deadline.left(self._runtime.now())
+            if left is not None and left <= 0:
+                return
+            self._changed.clear()
+            self._changed.wait(left)
+
+    def _called_by_handler(self) -> bool:
+        current = gevent.getcurrent()
+        return any(member.inbox.greenlet is current for member in self._members.values())
+
+    # --- what others report ----------------------------------------------------------------------
+
+    def _on_member_change(self) -> None:
+        self._changed.set()
+
+    def _on_clock_error(self, client: HasDeadlines, error: BaseException) -> None:
+        self._supervisor.log(logging.CRITICAL, "a deadline of %r raised %r", client, error)
+
+    def _on_handler_error(self, delivery: Delivery, error: BaseException) -> None:
+        for handler in self._error_handlers:
+            try:
+                handler(delivery, error)
+            except Exception:
+                _logger.exception("account %s: the error handler failed", delivery.account)
+

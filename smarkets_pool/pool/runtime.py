@@ -1,0 +1,140 @@
+"""``Runtime``: clock, timers, connections and spawn as one value.
+
+A pool touches gevent's loop only through this, so that a second ``Runtime`` (a fake clock, a
+simulation) can stand in for it.
+"""
+
+from __future__ import annotations
+
+import random
+import socket
+import ssl
+import time
+from collections.abc import Callable
+from typing import Any, Protocol
+
+import gevent
+import gevent.socket
+import gevent.ssl
+from gevent.hub import Hub, get_hub
+
+from smarkets_pool.exceptions import NotPatchedError
+from smarkets_pool.pool.transport import HubTransport
+from smarkets_pool.session import SessionSocket
+from smarkets_pool.session.settings import SessionSettings
+from smarkets_pool.session.tls import context_for
+
+__all__ = ["Runtime", "Timer", "Transport"]
+
+
+class Timer(Protocol):
+    """A one-shot timer."""
+
+    def cancel(self) -> None:
+        """Do not fire; after firing it does nothing."""
+
+
+class Transport(Protocol):
+    """A connected socket, used without blocking from the hub; see ``HubTransport``."""
+
+    def read(self, size: int) -> bytes | None: ...
+    def write(self, data: bytes) -> int | None: ...
+    def pending(self) -> int: ...
+    def start_reading(self, callback: Callable[[], None]) -> None: ...
+    def stop_reading(self) -> None: ...
+    def start_writing(self, callback: Callable[[], None]) -> None: ...
+    def stop_writing(self) -> None: ...
+    def close(self) -> None: ...
+
+
+class _HubTimer:
+    __slots__ = ("_watcher",)
+
+    def __init__(self, hub: Hub, seconds: float, callback: Callable[[], None]) -> None:
+        self._watcher: Any = hub.loop.timer(max(0.0, seconds))
+        self._watcher.start(callback)
+
+    def cancel(self) -> None:
+        if self._watcher is not None:
+            self._watcher.stop()
+            self._watcher.close()
+            self._watcher = None
+
+
+class Runtime:
+    """The real one: the monotonic clock and this thread's gevent hub."""
+
+    def __init__(self) -> None:
+        self._hub = get_hub()
+
+    # --- time and chance -------------------------------------------------------------------------
+
+    def now(self) -> float:
+        """Seconds on a clock that never goes back."""
+        return time.monotonic()
+
+    def random(self) -> float:
+        """A number in [0, 1), for jitter."""
+        return random.random()
+
+    def call_later(self, seconds: float, callback: Callable[[], None]) -> Timer:
+        """Run ``callback`` in the hub after ``seconds``."""
+        return _HubTimer(self._hub, seconds, callback)
+
+    def call_soon(self, callback: Callable[..., object], *args: object) -> None:
+        """Run ``callback(*args)`` in the hub, in this loop turn or the next."""
+        self._hub.loop.run_callback(callback, *args)
+
+    def limit(self, seconds: float | None, error: BaseException) -> gevent.Timeout:
+        """A context that raises ``error`` in the current greenlet when ``seconds`` have passed."""
+        return gevent.Timeout(seconds, error)
+
+    # --- greenlets -------------------------------------------------------------------------------
+
+    def spawn(self, function: Callable[..., object], *args: object) -> gevent.Greenlet[..., Any]:
+        """Run ``function(*args)`` in a greenlet of its own; only the supervisor calls this."""
+        return gevent.spawn(function, *args)
+
+    def in_hub(self) -> bool:
+        """Whether the caller runs in the hub, where nothing may block."""
+        return gevent.getcurrent() is self._hub
+
+    def park(self) -> None:
+        """Give the loop back until somebody switches to this greenlet."""
+        self._hub.switch()
+
+    def breathe(self) -> None:
+        """Let the loop poll its sockets and timers once, then go on."""
+        # sleep(0) only runs callbacks and may come back before any socket was polled.
+        gevent.sleep(1e-6)
+
+    # --- connections -----------------------------------------------------------------------------
+
+    def session_socket(self, settings: SessionSettings) -> SessionSocket:
+        """The blocking socket with which a member connects and logs in."""
+        return SessionSocket(settings)
+
+    def transport(self, connected: SessionSocket) -> Transport:
+        """Take over a connected socket for use from the hub."""
+        return HubTransport(self._hub, connected.detach())
+
+    def check(self, settings: SessionSettings) -> None:
+        """Refuse sockets and contexts that would block the whole process.
+
+        The very classes that will be used are looked at: asking gevent whether a module was patched
+        is not enough when a name had been imported from it earlier.
+
+        Raises:
+            NotPatchedError: naming the class and the first lines a program needs.
+        """
+        how = "put `from gevent import monkey; monkey.patch_all()` before every other import"
+        if not issubclass(socket.socket, gevent.socket.socket):
+            raise NotPatchedError(f"socket.socket is {socket.socket!r} and would block the process: {how}")
+        if settings.ssl:
+            context = context_for(settings)
+            if not isinstance(context, gevent.ssl.SSLContext):
+                raise NotPatchedError(
+                    f"the TLS context for {settings.host} is a {type(context).__module__}."
+                    f"{type(context).__name__}, made before monkey-patching (ssl.SSLContext is "
+                    f"{ssl.SSLContext!r} now), and would block the process: {how}"
+                )

@@ -1,0 +1,118 @@
+"""Where to connect and who we are."""
+
+from __future__ import annotations
+
+import ssl as _ssl
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from smarkets_pool.exceptions import ConfigError
+from smarkets_pool.wire.schema import seto_pb2 as seto
+
+__all__ = ["Secret", "SessionSettings"]
+
+#: A secret, or something that gives it: asked at each login, so that a rotated one is picked up.
+Secret = str | bytes | Callable[[], str | bytes]
+
+DEFAULT_HOST = "stream.smarkets.com"
+DEFAULT_PORT = 3801
+
+
+class SessionSettings:
+    """What one session needs to know; plain attributes, as in the vendor's SDK.
+
+    Args:
+        username, password: the credentials, or
+        token: a session token of the website or HTTP API; it wins over the other two.
+        host, port: the exchange.
+        ssl: TLS from the first byte, with the peer's certificate and name checked.
+        socket_timeout: seconds that one blocking read or write of ``Session`` may wait.
+        ssl_kwargs: the vendor's way to tune TLS: ``cert_reqs``, ``ca_certs``, ``ciphers``,
+            ``certfile``, ``keyfile``. ``cert_reqs=ssl.CERT_NONE`` switches the checks off, by name.
+        tcp_nodelay: send small frames at once.
+        ssl_context: a ready context; then ``ca_file`` and ``ssl_kwargs`` must not be given.
+        ca_file: trust the certificates in this PEM file, and no others.
+
+    The secrets are in no ``repr``.
+    """
+
+    def __init__(
+        self,
+        username: str | None = None,
+        password: Secret | None = None,
+        token: Secret | None = None,
+        host: str = DEFAULT_HOST,
+        port: int = DEFAULT_PORT,
+        ssl: bool = True,
+        socket_timeout: float = 30,
+        ssl_kwargs: Mapping[str, Any] | None = None,
+        tcp_nodelay: bool = True,
+        *,
+        ssl_context: _ssl.SSLContext | None = None,
+        ca_file: str | None = None,
+    ) -> None:
+        self.username = username
+        self.password = password
+        self.token = token
+        self.host = host
+        self.port = port
+        self.ssl = ssl
+        self.socket_timeout = socket_timeout
+        self.ssl_kwargs = dict(ssl_kwargs) if ssl_kwargs else {}
+        self.tcp_nodelay = tcp_nodelay
+        self.ssl_context = ssl_context
+        self.ca_file = ca_file
+        #: Bytes asked for in one read.
+        self.read_chunksize = 65536
+
+    def __repr__(self) -> str:
+        scheme = "tls" if self.ssl else "tcp"
+        return f"<SessionSettings {self.login_name!r} at {scheme}://{self.host}:{self.port}>"
+
+    @property
+    def login_name(self) -> str:
+        """Who logs in, fit for logs: the user name, or that it is by token."""
+        return self.username if self.username is not None else "(by token)"
+
+    def check(self) -> None:
+        """Refuse settings that cannot work.
+
+        Raises:
+            ConfigError: naming the setting, what was found and what to do.
+        """
+        if self.token is None:
+            if not self.username:
+                raise ConfigError("no credentials: give username and password, or token")
+            if self.password is None:
+                raise ConfigError(f"no password for {self.username!r}: give one, or token")
+        if not isinstance(self.host, str) or not self.host:
+            raise ConfigError(f"host is the exchange's name or address, not {self.host!r}")
+        if not isinstance(self.port, int) or isinstance(self.port, bool) or not 0 < self.port < 65536:
+            raise ConfigError(f"port is a number from 1 to 65535, not {self.port!r}")
+        if not isinstance(self.socket_timeout, (int, float)) or not self.socket_timeout > 0:
+            raise ConfigError(f"socket_timeout is a length in seconds above 0, not {self.socket_timeout!r}")
+        if self.ssl_context is not None and (self.ca_file is not None or self.ssl_kwargs):
+            raise ConfigError("ssl_context is used as it is: put ca_file and ssl_kwargs into it instead")
+
+    def login_message(self) -> seto.Login:
+        """The login without a position; secrets that are callables are asked now.
+
+        Raises:
+            ConfigError: no credentials, or a callable gave none.
+        """
+        self.check()
+        if self.token is not None:
+            token = _reveal(self.token, "token")
+            return seto.Login(cookie=token.encode() if isinstance(token, str) else token)
+        assert self.password is not None
+        password = _reveal(self.password, "password")
+        text = password.decode() if isinstance(password, bytes) else password
+        return seto.Login(username=self.username, password=text)
+
+
+def _reveal(secret: Secret, what: str) -> str | bytes:
+    value = secret() if callable(secret) else secret
+    if not isinstance(value, (str, bytes)) or not value:
+        # The value itself never goes into a text.
+        raise ConfigError(f"the {what} is to be a non-empty text or bytes, and a {type(value).__name__} came")
+    return value

@@ -1,0 +1,206 @@
+"""``SessionSocket``: the one client file that knows TCP, TLS and errno.
+
+Foreign errors are translated here, always ``from`` their cause, and any of them closes the socket: a
+socket that failed once is never "connected" again. Names of ``socket`` and ``ssl`` are looked up in
+their modules at each use, so that monkey-patching counts whenever it ran.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import socket
+import ssl
+
+from smarkets_pool.exceptions import (
+    ConnectionError,
+    ConnectTimeout,
+    ReceiveTimeout,
+    SendTimeout,
+    SocketDisconnected,
+    TlsError,
+    UsageError,
+)
+from smarkets_pool.session.settings import SessionSettings
+from smarkets_pool.session.tls import context_for
+
+__all__ = ["SessionSocket"]
+
+_logger = logging.getLogger("smarkets_pool.session.socket")
+
+
+class SessionSocket:
+    """A TCP or TLS connection to the exchange, made and closed any number of times.
+
+    Raises:
+        UsageError: ``settings`` are not ``SessionSettings`` (also a ``ValueError``).
+    """
+
+    def __init__(self, settings: SessionSettings) -> None:
+        if not isinstance(settings, SessionSettings):
+            raise UsageError(f"settings are to be SessionSettings, not {type(settings).__name__}")
+        self.settings = settings
+        self._socket: socket.socket | None = None
+
+    def __repr__(self) -> str:
+        state = "connected" if self.connected else "closed"
+        return f"<SessionSocket {state} {self.settings.host}:{self.settings.port}>"
+
+    @property
+    def connected(self) -> bool:
+        """Whether the connection stands, as far as this side has noticed."""
+        return self._socket is not None
+
+    @property
+    def raw_socket(self) -> socket.socket | None:
+        """The socket underneath, or None."""
+        return self._socket
+
+    def connect(self) -> bool:
+        """Connect, and shake hands if TLS is on; False if already connected.
+
+        Each address the name resolves to is tried in turn, both families.
+
+        Raises:
+            ConnectTimeout: an address, or the handshake, took longer than ``socket_timeout``.
+            TlsError: the peer's certificate does not prove that it is the host asked for.
+            ConnectionError: the name does not resolve, nobody listens, or TLS failed.
+            ConfigError: the TLS settings cannot be used.
+        """
+        if self._socket is not None:
+            return False
+        context = context_for(self.settings) if self.settings.ssl else None
+        self._socket = self._connect_any()
+        if context is not None:
+            self._start_tls(context)
+        _logger.debug("connected to %s:%s", self.settings.host, self.settings.port)
+        return True
+
+    def disconnect(self) -> None:
+        """Close the connection; again is fine."""
+        connection, self._socket = self._socket, None
+        if connection is None:
+            return
+        # Each step on its own: a peer that has reset makes the first raise, and must not leak the rest.
+        with contextlib.suppress(OSError):
+            connection.shutdown(socket.SHUT_RDWR)
+        with contextlib.suppress(OSError):
+            connection.close()
+
+    def detach(self) -> socket.socket:
+        """Hand the socket over; this object is closed then and the caller owns the socket."""
+        connection, self._socket = self._socket, None
+        if connection is None:
+            raise ConnectionError(f"not connected to {self._peer}")
+        return connection
+
+    def send(self, data: bytes | bytearray | memoryview) -> int:
+        """Write what fits; return how many bytes that was.
+
+        Raises:
+            SendTimeout: the peer took nothing for ``socket_timeout`` seconds.
+            ConnectionError: not connected, or the connection broke.
+        """
+        try:
+            return self._connection().send(data)
+        except TimeoutError as error:
+            self.disconnect()
+            raise SendTimeout(
+                f"{self._peer} took no bytes for {self.settings.socket_timeout} s, so it was closed"
+            ) from error
+        except OSError as error:
+            self.disconnect()
+            raise ConnectionError(f"sending to {self._peer} failed: {error}") from error
+
+    def recv(self) -> bytes:
+        """Wait for bytes and return them, never empty.
+
+        Raises:
+            SocketDisconnected: the peer closed.
+            ReceiveTimeout: nothing came for ``socket_timeout`` seconds; the connection is closed.
+            ConnectionError: not connected, or the connection broke.
+        """
+        try:
+            data = self._connection().recv(self.settings.read_chunksize)
+        except TimeoutError as error:
+            self.disconnect()
+            raise ReceiveTimeout(
+                f"nothing came from {self._peer} for {self.settings.socket_timeout} s, so it was closed"
+            ) from error
+        except (ssl.SSLEOFError, ssl.SSLZeroReturnError) as error:
+            self.disconnect()
+            raise SocketDisconnected(f"{self._peer} closed the connection") from error
+        except OSError as error:
+            self.disconnect()
+            raise ConnectionError(f"reading from {self._peer} failed: {error}") from error
+        if not data:
+            self.disconnect()
+            raise SocketDisconnected(f"{self._peer} closed the connection")
+        return data
+
+    # --- how a connection is made ----------------------------------------------------------------
+
+    @property
+    def _peer(self) -> str:
+        return f"{self.settings.host}:{self.settings.port}"
+
+    def _connection(self) -> socket.socket:
+        if self._socket is None:
+            raise ConnectionError(f"not connected to {self._peer}")
+        return self._socket
+
+    def _connect_any(self) -> socket.socket:
+        try:
+            found = socket.getaddrinfo(self.settings.host, self.settings.port, type=socket.SOCK_STREAM)
+        except OSError as error:
+            raise ConnectionError(f"the host {self.settings.host!r} cannot be resolved: {error}") from error
+        last: OSError | None = None
+        for family, kind, protocol, _, address in found:
+            connection = socket.socket(family, kind, protocol)
+            try:
+                connection.settimeout(self.settings.socket_timeout)
+                if self.settings.tcp_nodelay:
+                    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+                connection.connect(address)
+            except OSError as error:
+                connection.close()
+                last = error
+            except BaseException:
+                connection.close()
+                raise
+            else:
+                return connection
+        if isinstance(last, TimeoutError):
+            raise ConnectTimeout(
+                f"no connection to {self._peer} within {self.settings.socket_timeout} s"
+            ) from last
+        raise ConnectionError(f"no connection to {self._peer}: {last}") from last
+
+    def _start_tls(self, context: ssl.SSLContext) -> None:
+        plain = self._connection()
+        try:
+            # The handshake is a step of its own, so that the socket is ours to close while it runs.
+            wrapped = context.wrap_socket(
+                plain, server_hostname=self.settings.host, do_handshake_on_connect=False
+            )
+            self._socket = wrapped
+            wrapped.do_handshake()
+        except ssl.SSLCertVerificationError as error:
+            self.disconnect()
+            raise TlsError(
+                f"{self._peer} could not prove that it is {self.settings.host!r}: {error.verify_message}"
+            ) from error
+        except TimeoutError as error:
+            self.disconnect()
+            raise ConnectTimeout(
+                f"{self._peer} did not finish the TLS handshake within {self.settings.socket_timeout} s"
+            ) from error
+        except OSError as error:
+            self.disconnect()
+            raise ConnectionError(
+                f"the TLS handshake with {self._peer} failed: {error}; "
+                "if that is a plain server, use ssl=False"
+            ) from error
+        except BaseException:
+            self.disconnect()
+            raise

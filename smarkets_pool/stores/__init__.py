@@ -1,0 +1,6 @@
+"""Where positions are kept: the account number of the last handled event, per account."""
+
+from smarkets_pool.stores.base import Position, SequenceStore
+from smarkets_pool.stores.memory import MemoryStore
+
+__all__ = ["MemoryStore", "Position", "SequenceStore"]

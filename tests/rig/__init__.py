@@ -1,0 +1,1 @@
+"""What tests stand on: both ends of a session without a network, a manual clock, faults by name."""
