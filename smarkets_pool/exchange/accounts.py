@@ -68,10 +68,10 @@ def liability_points(side: int, price: int, quantity: int) -> int:
 class ExchangeAccount:
     """One customer of the exchange.
 
-    ``online`` is the number of logged-in sessions and ``cancel_all_on_failure`` the answer to the
-    settings message; whoever keeps the sessions keeps the former. ``orders`` has every order the
-    account ever had (a dead one must be told from an unknown one), ``live_orders`` the open ones in
-    the order they came.
+    ``online`` is the number of logged-in sessions; whoever keeps the sessions keeps it. An account that
+    is not ``is_verified`` cannot log in, one that ``is_suspended`` cannot trade. ``orders`` has every
+    order the account ever had (a dead one must be told from an unknown one), ``live_orders`` the open
+    ones in the order they came.
     """
 
     def __init__(
@@ -89,7 +89,7 @@ class ExchangeAccount:
         self.cash_points = cash_points
         self.liability_points = 0
         self.is_suspended = False
-        self.cancel_all_on_failure = False
+        self.is_verified = True
         self.online = 0
         self.next_account_sequence = 1
         self.history: deque[tuple[int, Message]] = deque(maxlen=history_limit)

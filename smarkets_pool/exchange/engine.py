@@ -26,9 +26,9 @@ Refusals that leave the original alone are ``order_cancel_rejected`` (a filled o
 those that come after it was taken out are ``order_cancel_replace_rejected``. A price outside 1..9999 has
 no reason in either and is answered with ``order_invalid``.
 
-Not here: throttling and subscriptions (the sessions' matter), event subscriptions and feeds (accepted and
-without effect), pending executions, reduction factors, and settlement: executions keep their liability.
-``cancel_all_on_failure`` is kept per account; choice 35 has it per session, which the engine cannot see.
+Not here: throttling, settings and subscriptions (the sessions' matter), event subscriptions and feeds
+(accepted and without effect), pending executions, reduction factors, and settlement: executions keep
+their liability.
 """
 
 from __future__ import annotations
@@ -185,7 +185,6 @@ class Engine:
             seto.OrderCancelAll: self._order_cancel_all,
             seto.OrderQuantityReduce: self._order_quantity_reduce,
             seto.OrderCancelReplace: self._order_cancel_replace,
-            seto.Settings: self._settings,
             seto.MarketSubscribe: self._market_subscribe,
         }
 
@@ -606,13 +605,6 @@ class Engine:
         return None
 
     # --- the rest ---
-
-    def _settings(self, account: ExchangeAccount, message: seto.Settings, seq: int, work: _Work) -> None:
-        """The answer is the state after the request, so an empty request asks (fact sheet 3.6)."""
-        if message.HasField("cancel_all_on_failure"):
-            account.cancel_all_on_failure = message.cancel_all_on_failure
-        accepted = seto.SettingsAccepted(cancel_all_on_failure=account.cancel_all_on_failure)
-        work.messages.append(ToRequester(accepted))
 
     def _market_subscribe(
         self, account: ExchangeAccount, message: seto.MarketSubscribe, seq: int, work: _Work

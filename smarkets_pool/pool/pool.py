@@ -469,4 +469,3 @@ class Pool:
                 handler(delivery, error)
             except Exception:
                 _logger.exception("account %s: the error handler failed", delivery.account)
-

@@ -808,19 +808,6 @@ def test_subscribing_to_an_unknown_market_sends_one_empty_snapshot(rig: Rig) -> 
 
 # --- the rest ----------------------------------------------------------------------------------
 
-
-def test_settings_answer_the_state_after_the_request(rig: Rig) -> None:
-    """Default false; an empty request asks (fact sheet 3.6)."""
-    requests = [
-        seto.Settings(),
-        seto.Settings(cancel_all_on_failure=True),
-        seto.Settings(),
-        seto.Settings(cancel_all_on_failure=False),
-    ]
-    answers = [only(rig.handle(rig.ann, request), seto.SettingsAccepted) for request in requests]
-    assert [answer.cancel_all_on_failure for answer in answers] == [False, True, True, False]
-
-
 @pytest.mark.parametrize(
     "message",
     [

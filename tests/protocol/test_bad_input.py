@@ -78,14 +78,6 @@ def test_the_size_limit_is_a_setting():
     assert (event.error.size, event.error.limit) == (size, size - 1)
 
 
-def test_padding_is_skipped():
-    """A frame shorter than four bytes is padded, and the next one starts behind the zeros."""
-    peer = client_up()
-    (event,) = peer.feed(framed(b"\x08") + market(2))
-    assert isinstance(event, Failed)  # a payload of one byte is no payload; but it was cut as one
-    assert "1 bytes" in str(event.error)
-
-
 def test_unread_counts_the_bytes_of_a_frame_without_its_end():
     """So that a closed connection can be told from one that broke in the middle."""
     peer = client_up()

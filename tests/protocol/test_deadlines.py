@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from smarkets_pool import eto
-from smarkets_pool.protocol import State, TimedOut, Timing
+from smarkets_pool.protocol import Probed, State, TimedOut, Timing
 from tests.rig.ends import (
     LOGIN,
     SESSION,
@@ -136,12 +136,12 @@ def test_two_idle_sides_keep_each_other_alive():
 
 @pytest.mark.parametrize("up", [client_up, exchange_up])
 def test_a_silent_peer_is_asked_and_then_given_up(up):
-    """A ping after 15 s, TimedOut after 30 s, each once."""
+    """A ping after 15 s, TimedOut after 30 s, each announced once."""
     peer = up(timing=SILENT)
     assert peer.side.next_deadline() == peer.now + 15
-    peer.wait(14.75)
+    assert peer.wait(14.75) == []
     assert peer.sent() == []
-    assert peer.wait(0.25) == []
+    assert peer.wait(0.25) == [Probed(15.0)]
     assert peer.sent() == ["2 ping"]
     assert peer.side.next_deadline() == peer.now + 15
     assert peer.wait(14.75) == []
@@ -199,10 +199,10 @@ def test_bytes_are_no_life():
     """A peer that drips a frame without ever ending it is asked and given up all the same."""
     peer = client_up(timing=SILENT)
     seen = []
-    for byte in market(2)[:-1] * 1 + b"":
+    for byte in market(2)[:-1]:
         peer.side.receive_data(bytes([byte]))
-        seen += peer.wait(4)
-    assert seen == [TimedOut("silence", 32.0)]
+        seen += peer.wait(3)
+    assert seen == [Probed(15.0), TimedOut("silence", 30.0)]
     assert peer.side.unread == len(market(2)) - 1
 
 
@@ -217,7 +217,7 @@ def test_without_a_probe_a_silent_peer_is_only_given_up():
 def test_without_giving_up_a_silent_peer_is_only_asked():
     """give_up_after None: one ping and no end."""
     peer = client_up(timing=Timing(heartbeat_after=None, give_up_after=None))
-    assert peer.wait(15) == []
+    assert peer.wait(15) == [Probed(15.0)]
     assert peer.sent() == ["2 ping"]
     assert peer.side.next_deadline() is None
     assert peer.wait(100) == []
@@ -465,14 +465,11 @@ def test_a_peer_is_given_up_at_the_very_deadline():
     for tenths in range(1, 200):
         peer.now = tenths / 10
         peer.feed(heartbeat(tenths - 1) if tenths > 1 else login_response())
-        peer.now = peer.side.next_deadline()
-        peer.side.handle_timer(peer.now)
-        assert peer.events() == []
-        peer.now = peer.side.next_deadline()
-        peer.side.handle_timer(peer.now)
-        (event,) = peer.events()
-        assert event.what == "silence"
-        peer.sent()
+        for expected in (Probed, TimedOut):
+            peer.now = peer.side.next_deadline()
+            peer.side.handle_timer(peer.now)
+            (event,) = peer.events()
+            assert type(event) is expected
 
 
 def test_accepting_a_login_starts_the_exchanges_clocks():

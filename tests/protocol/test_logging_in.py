@@ -50,10 +50,7 @@ def test_a_login_by_password_is_the_vendors_bytes():
     """The frame of the documented hybrid login is byte for byte what the vendor's client sends."""
     peer = new_client()
     assert peer.side.login(seto.Login(username="u@example.com", password="pw"), peer.now) == 1
-    assert (
-        peer.side.data_to_send().hex()
-        == "1d08021204080110071a130a0d75406578616d706c652e636f6d12027077"
-    )
+    assert peer.side.data_to_send().hex() == "1d08021204080110071a130a0d75406578616d706c652e636f6d12027077"
 
 
 def test_a_login_by_token_is_the_vendors_bytes():

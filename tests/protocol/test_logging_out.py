@@ -6,6 +6,7 @@ from smarkets_pool import eto
 from smarkets_pool.exceptions import UsageError
 from smarkets_pool.protocol import GapFound, GapUnfilled, LogoutReceived, State
 from tests.rig.ends import (
+    LOGIN,
     Ends,
     client_up,
     exchange_up,
@@ -79,9 +80,7 @@ def test_crossing_logouts_close_both_sides():
     ends.exchange.logout(ends.now, eto.LOGOUT_HEARTBEAT_TIMEOUT)
     ends.pump()
     assert [told(event) for event in ends.exchange_events] == ["2 logout", NONE]
-    assert ends.client_events[-1] == LogoutReceived(
-        eto.LOGOUT_HEARTBEAT_TIMEOUT, "LOGOUT_HEARTBEAT_TIMEOUT"
-    )
+    assert ends.client_events[-1] == LogoutReceived(eto.LOGOUT_HEARTBEAT_TIMEOUT, "LOGOUT_HEARTBEAT_TIMEOUT")
     assert ends.client.state is ends.exchange.state is State.CLOSED
 
 
@@ -157,18 +156,11 @@ def test_a_logout_before_any_login():
 def test_a_logout_before_the_answer_to_the_login():
     """A client may change its mind while it waits."""
     peer = new_client()
-    peer.side.login(seto_login(), peer.now)
+    peer.side.login(LOGIN, peer.now)
     assert peer.side.logout(peer.now) == 2
     assert peer.feed(login_response(1)) == ["1 login_response"]
     assert peer.side.state is State.LOGOUT_SENT
     assert peer.feed(logout(2, eto.LOGOUT_CONFIRMATION))[-1] == CONFIRMATION
-
-
-def seto_login():
-    """Any login."""
-    from smarkets_pool import seto
-
-    return seto.Login()
 
 
 @pytest.mark.parametrize("make", [new_client, new_exchange, client_up, exchange_up])

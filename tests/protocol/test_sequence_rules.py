@@ -86,7 +86,7 @@ def test_a_replay_request_in_order():
 
 
 def test_an_early_replay_request_is_answered_at_once():
-    """First the answer, so that two sides that miss something do not wait for each other; then our request."""
+    """First the answer, or two sides would wait for each other; then our own request."""
     peer = exchange_up()
     peer.side.send(subscribe(), peer.now)
     peer.sent()

@@ -120,9 +120,7 @@ def test_every_other_change_is_refused(state, cause):
     assert cause.value in str(caught.value)
 
 
-@pytest.mark.parametrize(
-    ("state", "cause"), [pair for pair in ILLEGAL if pair[1] in SENDING], ids=name
-)
+@pytest.mark.parametrize(("state", "cause"), [pair for pair in ILLEGAL if pair[1] in SENDING], ids=name)
 def test_a_call_that_the_table_does_not_allow_does_nothing(state, cause):
     """The call raises; state, numbers and bytes stay."""
     peer = MAKE[state]()

@@ -340,7 +340,12 @@ class Ends:
         asked = self.exchange_events[-1]
         assert isinstance(asked, LoginReceived)
         self.exchange.accept_login(
-            session or SESSION, self.now, login_seq=asked.seq, memory=memory, email="u@example.com", account_id=7
+            session or SESSION,
+            self.now,
+            login_seq=asked.seq,
+            memory=memory,
+            email="u@example.com",
+            account_id=7,
         )
         self.pump()
         return self

@@ -66,9 +66,9 @@ def outcome(chunks: Sequence[bytes], limit: int) -> tuple[list[bytes], tuple[typ
     return payloads, failure, len(buffer)
 
 
-def fed(data: bytes, limit: int = MAX_FRAME_SIZE) -> FrameBuffer:
-    """A buffer that holds these bytes."""
-    buffer = FrameBuffer(limit)
+def fed(data: bytes, limit: int | None = None) -> FrameBuffer:
+    """A buffer that holds these bytes, with its own limit unless one is given."""
+    buffer = FrameBuffer() if limit is None else FrameBuffer(limit)
     buffer.feed(data)
     return buffer
 
@@ -280,6 +280,15 @@ def test_fewer_than_four_bytes_wait(count: int) -> None:
     assert len(buffer) == count
 
 
+def test_fewer_than_four_bytes_are_not_judged() -> None:
+    """A header over the limit is refused as soon as a frame could be whole, and not before."""
+    buffer = fed(bytes.fromhex("290000"), limit=SMALL_LIMIT)
+    assert buffer.next_payload() is None
+    buffer.feed(b"\x00")
+    with pytest.raises(FrameTooLarge):
+        buffer.next_payload()
+
+
 def test_four_continuation_bytes_wait() -> None:
     """A header of four bytes that goes on may still end with the fifth."""
     buffer = fed(bytes.fromhex("80808080"))
@@ -432,7 +441,7 @@ class CountingBytes(bytearray):
         super().__delitem__(index)
         self.work -= len(self)
 
-    def __iadd__(self, data: Any) -> CountingBytes:  # type: ignore[misc, override]
+    def __iadd__(self, data: Any) -> CountingBytes:  # type: ignore[misc]
         self.work += len(data)
         super().__iadd__(data)
         return self

@@ -50,9 +50,7 @@ SETO_MEMBERS = sorted(set(SETO_TYPES) - {"eto"})
 ETO_MEMBERS = ["login", "login_response", "logout", "replay"]
 ETO_REQUIRED_MEMBERS = ["login_response", "replay"]
 
-SETO_CLASSES = [
-    getattr(seto, seto.Payload.DESCRIPTOR.fields_by_name[member].message_type.name) for member in SETO_MEMBERS
-]
+SETO_CLASSES: list[type[Message]] = [type(getattr(seto.Payload(), member)) for member in SETO_MEMBERS]
 #: Classes of messages with a number of the account, but for login, which asks for one.
 SEQUENCED = [
     (f"seto.{member}", cls)
@@ -78,7 +76,7 @@ def delimited(number: int, content: bytes) -> bytes:
     return head + bytes([len(content)]) + content
 
 
-def values_of(field: FieldDescriptor) -> st.SearchStrategy[Any]:
+def values_of(field: Any) -> st.SearchStrategy[Any]:
     """What a field may hold."""
     if field.message_type is not None:
         return messages(getattr(seto, field.message_type.name))
@@ -96,7 +94,8 @@ def values_of(field: FieldDescriptor) -> st.SearchStrategy[Any]:
 
 def messages(cls: type[Message]) -> st.SearchStrategy[Message]:
     """Any valid instance of a class: required fields always, the others sometimes."""
-    required, optional = {}, {}
+    required: dict[str, st.SearchStrategy[Any]] = {}
+    optional: dict[str, st.SearchStrategy[Any]] = {}
     for field in cls.DESCRIPTOR.fields:
         if field.is_repeated:
             optional[field.name] = st.lists(values_of(field), max_size=2)
@@ -298,6 +297,14 @@ def test_required_field_missing_in_an_optional_message() -> None:
         "payload 7 (seto.contract_quotes) lacks "
         "contract_quotes.last_execution.quantity, contract_quotes.last_execution.microseconds"
     )
+
+
+def test_required_text_sent_as_a_number_is_missing() -> None:
+    """A number where the schema says text is an unknown field, and the text is not there."""
+    payload = wire("0827 1202 0803") + delimited(40, wire("0801 11 000000000000f03f"))
+    with pytest.raises(ParseError) as caught:
+        parse_payload(payload)
+    assert str(caught.value) == "payload 3 (seto.balance_changed) lacks balance_changed.reason"
 
 
 def test_required_field_missing_in_the_session_layer() -> None:

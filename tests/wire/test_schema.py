@@ -83,7 +83,7 @@ def type_of(field: FieldDescriptor) -> str:
         return own_name(field.message_type.full_name)
     if field.enum_type is not None:
         return own_name(field.enum_type.full_name)
-    return FieldDescriptorProto.Type.Name(field.type).removeprefix("TYPE_").lower()
+    return FieldDescriptorProto.Type.DESCRIPTOR.values_by_number[field.type].name[5:].lower()
 
 
 def default_of(field: FieldDescriptor) -> str:

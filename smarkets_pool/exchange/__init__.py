@@ -1,0 +1,11 @@
+"""The embedded exchange: accounts, matching, market data, resume history, faults by name.
+
+It uses ``wire``, ``protocol`` and ``exceptions`` of this package and nothing of the client's side.
+"""
+
+from smarkets_pool.exchange.embedded import EmbeddedExchange, Login
+from smarkets_pool.exchange.exchange import Exchange
+from smarkets_pool.exchange.settings import ExchangeSettings
+from smarkets_pool.exchange.truth import Truth, TruthEvent
+
+__all__ = ["EmbeddedExchange", "Exchange", "ExchangeSettings", "Login", "Truth", "TruthEvent"]

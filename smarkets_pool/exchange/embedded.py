@@ -1,0 +1,188 @@
+"""``EmbeddedExchange``: a whole exchange on a loopback port, ready to log in to.
+
+The demo, the examples and the tests all run on it, and users test their bots on it. It imitates what is
+publicly known about the real exchange; nobody here has ever spoken to that one.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import secrets
+import time
+from collections.abc import Sequence
+from types import TracebackType
+from typing import Any
+
+import gevent.ssl
+
+from smarkets_pool.exchange.accounts import Accounts
+from smarkets_pool.exchange.certificates import Certificates
+from smarkets_pool.exchange.exchange import Exchange
+from smarkets_pool.exchange.faults import Faults
+from smarkets_pool.exchange.market import Market
+from smarkets_pool.exchange.server import ExchangeServer
+from smarkets_pool.exchange.settings import ExchangeSettings
+from smarkets_pool.exchange.truth import Truth
+
+__all__ = ["EmbeddedExchange", "Login"]
+
+_FIRST_MARKET = 100_000
+_FIRST_CONTRACT = 200_000
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Login:
+    """Credentials of one account of an embedded exchange; throw-away, and in no ``repr`` all the same."""
+
+    username: str
+    password: str = dataclasses.field(repr=False)
+    token: str = dataclasses.field(repr=False)
+
+
+class EmbeddedExchange:
+    """An exchange on a free loopback port; use it as a context manager or call ``start`` and ``stop``.
+
+    Args:
+        accounts: how many; each has a password, a token and 10,000.00 (``settings.opening_balance``).
+        markets, contracts: how many, all open; contracts per market.
+        tls: with a throw-away CA, whose certificate is in ``ca_file``; otherwise plain TCP.
+        host, port: where to listen.
+        settings: see ``ExchangeSettings``.
+        context: another TLS context to serve with, for tests of certificates.
+
+    Attributes:
+        logins: the accounts' credentials. market_ids, contract_ids: what is traded.
+        truth: what really happened. faults: what is to go wrong. exchange: everything else.
+    """
+
+    def __init__(
+        self,
+        *,
+        accounts: int = 4,
+        markets: int = 3,
+        contracts: int = 2,
+        tls: bool = True,
+        host: str = "127.0.0.1",
+        port: int = 0,
+        settings: ExchangeSettings | None = None,
+        context: gevent.ssl.SSLContext | None = None,
+    ) -> None:
+        self.logins: Sequence[Login] = tuple(
+            Login(f"trader-{number}@example.com", secrets.token_urlsafe(18), secrets.token_urlsafe(24))
+            for number in range(1, accounts + 1)
+        )
+        self.market_ids: Sequence[int] = tuple(range(_FIRST_MARKET, _FIRST_MARKET + markets))
+        self.contract_ids: dict[int, tuple[int, ...]] = {
+            market_id: tuple(_FIRST_CONTRACT + index * contracts + number for number in range(contracts))
+            for index, market_id in enumerate(self.market_ids)
+        }
+        self._certificates = Certificates() if tls and context is None else None
+        registry = Accounts(settings)
+        for login in self.logins:
+            registry.add(login.username, login.password, login.token)
+        self.exchange = Exchange(
+            accounts=registry,
+            markets=[
+                Market(market_id, contract_ids) for market_id, contract_ids in self.contract_ids.items()
+            ],
+            wall_clock=lambda: time.time_ns() // 1000,
+            settings=settings,
+        )
+        if self._certificates is not None:
+            context = self._certificates.server_context()
+        self.tls = context is not None
+        self._server = ExchangeServer(self.exchange, host=host, port=port, context=context)
+
+    def __repr__(self) -> str:
+        return f"<EmbeddedExchange {'tls' if self.tls else 'tcp'}://{self.host}:{self.port}>"
+
+    # --- life ------------------------------------------------------------------------------------
+
+    def start(self) -> None:
+        """Listen.
+
+        Raises:
+            ConfigError: the address cannot be listened on.
+        """
+        self._server.start()
+
+    def stop(self) -> None:
+        """Close every connection and stop listening; the CA's file is removed."""
+        self._server.stop()
+        if self._certificates is not None:
+            self._certificates.close()
+
+    def __enter__(self) -> EmbeddedExchange:
+        self.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.stop()
+
+    # --- what clients need -----------------------------------------------------------------------
+
+    @property
+    def host(self) -> str:
+        """Where it listens."""
+        return self._server.host
+
+    @property
+    def port(self) -> int:
+        """Its port, known once it listens."""
+        return self._server.port
+
+    @property
+    def ca_file(self) -> str | None:
+        """The PEM file to trust, or None without TLS of our own."""
+        return self._certificates.ca_file if self._certificates is not None else None
+
+    def settings_for(self, number: int) -> dict[str, Any]:
+        """Arguments for ``Account`` or ``SessionSettings`` that log in as ``logins[number]``."""
+        login = self.logins[number]
+        return {
+            "username": login.username,
+            "password": login.password,
+            "host": self.host,
+            "port": self.port,
+            "ssl": self.tls,
+            "ca_file": self.ca_file,
+        }
+
+    # --- what happened and what shall ------------------------------------------------------------
+
+    @property
+    def truth(self) -> Truth:
+        """What really happened, to compare with what handlers saw."""
+        return self.exchange.truth
+
+    @property
+    def faults(self) -> Faults:
+        """``drop``, ``skip``, ``refuse_login``."""
+        return self.exchange.faults
+
+    def cut(self, username: str, *, inside: bool = False, away: float | None = None) -> int:
+        """Break the account's connections; see ``Exchange.cut``."""
+        return self.exchange.cut(username, self._server.now(), inside=inside, away=away)
+
+    def now(self) -> float:
+        """The exchange's clock, for the methods of ``exchange`` that take ``now``."""
+        return self._server.now()
+
+    def description(self) -> dict[str, Any]:
+        """What a client has to know, as plain data; it holds the passwords."""
+        return {
+            "host": self.host,
+            "port": self.port,
+            "tls": self.tls,
+            "ca_file": self.ca_file,
+            "accounts": [dataclasses.asdict(login) for login in self.logins],
+            "markets": [
+                {"market_id": market_id, "contract_ids": list(contract_ids)}
+                for market_id, contract_ids in self.contract_ids.items()
+            ],
+        }

@@ -1,0 +1,45 @@
+"""Patched sockets for every test, and the promise that each test cleans up behind itself."""
+
+from gevent import monkey
+
+monkey.patch_all()
+
+import gc
+import os
+import pathlib
+from collections.abc import Iterator
+
+import gevent
+import pytest
+from hypothesis import HealthCheck, settings
+
+settings.register_profile(
+    "default", deadline=None, database=None, suppress_health_check=[HealthCheck.too_slow], derandomize=True
+)
+settings.load_profile("default")
+
+HERE = pathlib.Path(__file__).parent
+#: Folders whose tests open sockets or spawn greenlets.
+LIVE = {"pool", "session", "exchange_live", "cli", "examples"}
+
+
+def _greenlets() -> set[int]:
+    return {id(thing) for thing in gc.get_objects() if isinstance(thing, gevent.Greenlet) and not thing.dead}
+
+
+def _descriptors() -> int:
+    return len(os.listdir("/proc/self/fd"))
+
+
+@pytest.fixture(autouse=True)
+def no_leftovers(request: pytest.FixtureRequest) -> Iterator[None]:
+    """No greenlet and no descriptor outlives the test that made it."""
+    if request.path.relative_to(HERE).parts[0] not in LIVE:
+        yield
+        return
+    greenlets, descriptors = _greenlets(), _descriptors()
+    yield
+    with gevent.Timeout(5, AssertionError("greenlets or descriptors are left over")):
+        while (_greenlets() - greenlets) or _descriptors() > descriptors:
+            gc.collect()
+            gevent.sleep(0.005)
