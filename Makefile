@@ -1,0 +1,73 @@
+# Everything runs in .venv, made here from Python and the package index alone. Paths are relative, so
+# that a checkout may lie in a folder with a space in its name.
+PYTHON ?= python3
+VENV := .venv
+RUN := $(VENV)/bin/python
+PYTEST := $(RUN) -m pytest
+
+.PHONY: help demo test coverage check format interop proto clean
+
+help:
+	@echo "make demo      fifty accounts on the embedded exchange: log in, trade, lose connections, come back"
+	@echo "make test      the whole test suite, with the coverage of wire and protocol"
+	@echo "make check     lint, format, types, import direction, exports"
+	@echo "make interop   the vendor's SDK against the embedded exchange (its own venv, Python <= 3.11)"
+	@echo "make proto     generate wire/schema again from the .proto files (its own venv)"
+	@echo "make clean     remove the venvs and what tools left behind"
+
+demo: $(VENV)/.installed-demo
+	$(RUN) -m smarkets_pool demo
+
+test: $(VENV)/.installed-dev
+	$(RUN) -m coverage erase
+	$(RUN) -m coverage run -m pytest
+	$(RUN) -m coverage report
+
+check: $(VENV)/.installed-dev
+	$(RUN) -m ruff check .
+	$(RUN) -m ruff format --check .
+	$(RUN) -m mypy
+	$(PYTEST) tests/test_shape.py
+
+format: $(VENV)/.installed-dev
+	$(RUN) -m ruff check --fix .
+	$(RUN) -m ruff format .
+
+# --- the vendor's SDK ---------------------------------------------------------------------------
+# It needs protobuf 3.20 and, for TLS, a Python before 3.12.
+INTEROP_PYTHON ?= $(shell command -v python3.11 >/dev/null 2>&1 && python3.11 -c '' >/dev/null 2>&1 && echo python3.11 || echo $(PYTHON))
+
+interop: $(VENV)/.installed-demo .venv-interop/.installed
+	$(RUN) tests/interop/run.py .venv-interop/bin/python
+
+.venv-interop/.installed: tests/interop/requirements.txt
+	$(INTEROP_PYTHON) -m venv .venv-interop
+	.venv-interop/bin/python -m pip install -q -r tests/interop/requirements.txt
+	touch $@
+
+# --- the schema ---------------------------------------------------------------------------------
+SCHEMA := smarkets_pool/wire/schema
+
+proto: .venv-proto/.installed
+	.venv-proto/bin/python -m grpc_tools.protoc -I . --python_out=. --pyi_out=. \
+		$(SCHEMA)/eto.proto $(SCHEMA)/seto.proto
+
+# A newer generator's code does not load on protobuf 6: see docs/adr/0002-dependencies.md.
+.venv-proto/.installed:
+	$(PYTHON) -m venv .venv-proto
+	.venv-proto/bin/python -m pip install -q grpcio-tools==1.72.2 'setuptools<81'
+	touch $@
+
+# --- the venv -----------------------------------------------------------------------------------
+$(VENV)/.installed-demo: pyproject.toml
+	test -x $(RUN) || $(PYTHON) -m venv $(VENV)
+	$(RUN) -m pip install -q -e '.[all]'
+	touch $@
+
+$(VENV)/.installed-dev: pyproject.toml
+	test -x $(RUN) || $(PYTHON) -m venv $(VENV)
+	$(RUN) -m pip install -q -e '.[dev]'
+	touch $@ $(VENV)/.installed-demo
+
+clean:
+	rm -rf .venv .venv-interop .venv-proto .coverage .mypy_cache .ruff_cache .hypothesis build *.egg-info

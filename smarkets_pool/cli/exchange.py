@@ -1,0 +1,110 @@
+"""``smarkets-pool exchange``: the embedded exchange as a process of its own."""
+
+from __future__ import annotations
+
+import json
+import os
+import pathlib
+import signal
+import sys
+from typing import Any
+
+import click
+import gevent
+import gevent.event
+from gevent.fileobject import FileObject
+
+from smarkets_pool.exceptions import ConfigError
+from smarkets_pool.exchange import EmbeddedExchange, ExchangeSettings
+from smarkets_pool.exchange.control import Control
+
+__all__ = ["exchange"]
+
+
+@click.command()
+@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
+@click.option(
+    "--port", default=3801, show_default=True, type=click.IntRange(0, 65535), help="0 takes a free one."
+)
+@click.option("--no-tls", is_flag=True, help="Plain TCP instead of TLS with a throw-away CA.")
+@click.option(
+    "--accounts", default=4, show_default=True, type=click.IntRange(4), help="How many accounts there are."
+)
+@click.option("--markets", default=3, show_default=True, type=click.IntRange(3))
+@click.option("--contracts", default=2, show_default=True, type=click.IntRange(2), help="Per market.")
+@click.option(
+    "--heartbeat", default=5.0, show_default=True, type=float, help="Seconds of silence before a heartbeat."
+)
+@click.option(
+    "--ready-file",
+    type=click.Path(path_type=pathlib.Path, dir_okay=False),
+    help="Written, mode 0600, once it listens: where, and everybody's credentials, as JSON.",
+)
+@click.option("--control", is_flag=True, hidden=True, help="Take commands on standard input, as JSON lines.")
+def exchange(
+    host: str,
+    port: int,
+    no_tls: bool,
+    accounts: int,
+    markets: int,
+    contracts: int,
+    heartbeat: float,
+    ready_file: pathlib.Path | None,
+    control: bool,
+) -> None:
+    """Serve the embedded exchange until SIGTERM or Ctrl-C.
+
+    It imitates what is publicly known about the real exchange; nothing here ever speaks to that one.
+    """
+    over = gevent.event.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        gevent.signal_handler(number, over.set)
+    try:
+        served = EmbeddedExchange(
+            accounts=accounts,
+            markets=markets,
+            contracts=contracts,
+            tls=not no_tls,
+            host=host,
+            port=port,
+            settings=ExchangeSettings(heartbeat_after=heartbeat),
+        )
+        with served:
+            if ready_file is not None:
+                _write_ready_file(ready_file, served.description())
+            click.echo(f"listening on {served.host}:{served.port} ({'plain' if no_tls else 'TLS'})", err=True)
+            if ready_file is None and not control:
+                click.echo("the accounts' passwords are made up anew; --ready-file FILE tells them", err=True)
+            if control:
+                gevent.spawn(_serve_commands, Control(served), over)
+            over.wait()
+    except ConfigError as error:
+        raise click.ClickException(str(error)) from error
+    finally:
+        if ready_file is not None:
+            ready_file.unlink(missing_ok=True)
+
+
+def _write_ready_file(path: pathlib.Path, description: dict[str, Any]) -> None:
+    """Whole or not at all, and readable by its owner only: it holds passwords."""
+    partial = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with os.fdopen(descriptor, "w") as file:
+            json.dump(description, file, indent=2)
+        partial.rename(path)
+    except OSError as error:
+        partial.unlink(missing_ok=True)
+        raise ConfigError(f"the ready file {str(path)!r} cannot be written: {error.strerror}") from error
+
+
+def _serve_commands(control: Control, over: gevent.event.Event) -> None:
+    """A line in, a line out; the end of the input (a parent that died) ends the exchange."""
+    lines = FileObject(sys.stdin.fileno(), "rb", close=False)
+    try:
+        for line in lines:
+            answer = control.execute(json.loads(line))
+            sys.stdout.write(json.dumps(answer) + "\n")
+            sys.stdout.flush()
+    finally:
+        over.set()
