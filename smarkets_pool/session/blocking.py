@@ -40,7 +40,8 @@ from smarkets_pool.protocol import (
 )
 from smarkets_pool.session.settings import SessionSettings
 from smarkets_pool.session.tcp import SessionSocket
-from smarkets_pool.wire.payloads import message_of, payload_name
+from smarkets_pool.wire.framing import encode_frame
+from smarkets_pool.wire.payloads import message_of, payload_for, payload_name, serialize
 from smarkets_pool.wire.schema import seto_pb2 as seto
 
 if TYPE_CHECKING:
@@ -208,11 +209,12 @@ class Session:
     def logout(self) -> None:
         """Send a logout and flush; the exchange confirms it and closes."""
         self._must_be_connected()
+        self._send_held()
         self._protocol.logout(self._clock())
         self.flush()
 
     def disconnect(self) -> None:
-        """Close the connection; frames already taken from the socket can still be had."""
+        """Close the connection; frames that ``next_frame`` has not given yet are dropped with it."""
         self.socket.disconnect()
         self._protocol.close()
         if self.send_buffer or self._held:
@@ -243,6 +245,7 @@ class Session:
         Raises:
             ConnectionError: not connected.
             UsageError: no payload carries such a message, or a required field is missing.
+            FrameTooLarge: it is over the size limit.
         """
         if message is None:
             message = message_of(self.out_payload)
@@ -250,10 +253,12 @@ class Session:
                 raise UsageError(f"out_payload holds no message ({payload_name(self.out_payload)})")
         self._must_be_connected()
         if self._protocol.state is State.LOGIN_SENT:
+            _check_sendable(message)
             kept = type(message)()
             kept.CopyFrom(message)
             self._held.append(kept)
             return None
+        self._send_held()
         number = self._protocol.send(message, self._clock())
         self._collect()
         return number
@@ -261,6 +266,7 @@ class Session:
     def ping(self) -> int:
         """Put a ping into the send buffer; return its number."""
         self._must_be_connected()
+        self._send_held()
         number = self._protocol.ping(self._clock())
         self._collect()
         return number
@@ -286,6 +292,14 @@ class Session:
             self.disconnect()
             raise
         self.send_buffer.clear()
+
+    def _send_held(self) -> None:
+        """Number what was sent before the login was answered; nothing may overtake it."""
+        if not self._held or not self._protocol.logged_in:
+            return
+        held, self._held = self._held, []
+        for message in held:
+            self._protocol.send(message, self._clock())
 
     def _collect(self) -> None:
         self.send_buffer += self._protocol.data_to_send()
@@ -344,11 +358,13 @@ class Session:
             self.flush()
 
     def _note(self, event: Event) -> None:
-        if isinstance(event, LoggedIn):
+        if isinstance(event, Received):
+            if event.name == "eto.login_response" and self.session is None:
+                # Whoever sees the response may look for the id before the next event is taken.
+                self.session = event.payload.eto_payload.login_response.session
+        elif isinstance(event, LoggedIn):
             self.session = event.session
-            for message in self._held:
-                self._protocol.send(message, self._clock())
-            self._held.clear()
+            self._send_held()
         elif isinstance(event, GapFound):
             _logger.warning(
                 "%s: payloads %d to %d are missing; asked for a replay",
@@ -368,3 +384,10 @@ class Session:
                 error = SequenceGapError(self.inseq, self.inseq, event.waited)
             self.disconnect()
             raise error
+
+
+def _check_sendable(message: Message) -> None:
+    """Raise now what numbering and framing the message would raise later."""
+    payload = payload_for(message)
+    payload.eto_payload.seq = 2**64 - 1
+    encode_frame(serialize(payload))

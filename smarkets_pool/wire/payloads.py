@@ -14,6 +14,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, cast
 
+from google.protobuf.descriptor_pb2 import DescriptorProto, FieldDescriptorProto
 from google.protobuf.message import DecodeError as _ProtobufDecodeError
 from google.protobuf.message import EncodeError as _ProtobufEncodeError
 from google.protobuf.message import Message
@@ -24,7 +25,7 @@ from smarkets_pool.wire.schema import eto_pb2 as eto
 from smarkets_pool.wire.schema import seto_pb2 as seto
 
 if TYPE_CHECKING:
-    from google.protobuf.descriptor import Descriptor, EnumDescriptor, FieldDescriptor
+    from google.protobuf.descriptor import EnumDescriptor, FieldDescriptor
 
 __all__ = [
     "ETO_NAMES",
@@ -91,6 +92,25 @@ _ACCOUNT_SEQUENCED = frozenset(
 ) - {"seto.login"}
 
 
+# Labels are read off the descriptors' own protos: their attributes differ between protobuf's versions.
+_REQUIRED: dict[str, tuple[tuple[str, int, bool], ...]] = {}
+_NESTED: dict[str, tuple[tuple[str, bool], ...]] = {}
+for _file in (eto, seto):
+    for _descriptor in _file.DESCRIPTOR.message_types_by_name.values():
+        _proto = DescriptorProto()
+        _descriptor.CopyToProto(_proto)
+        _REQUIRED[_descriptor.full_name] = tuple(
+            (field.name, field.number, field.type == FieldDescriptorProto.TYPE_ENUM)
+            for field in _proto.field
+            if field.label == FieldDescriptorProto.LABEL_REQUIRED
+        )
+        _NESTED[_descriptor.full_name] = tuple(
+            (field.name, field.label == FieldDescriptorProto.LABEL_REPEATED)
+            for field in _proto.field
+            if field.type == FieldDescriptorProto.TYPE_MESSAGE
+        )
+
+
 def message_name(cls: type[Message]) -> str | None:
     """The payload name that carries messages of this class, or None if none does."""
     return _NAMES_BY_CLASS.get(cls)
@@ -152,17 +172,15 @@ def _check_member(payload: seto.Payload) -> None:
 
 def _missing(message: Message, path: str) -> Iterator[str]:
     """Names of required fields that are absent; an enum whose number is unknown to us is not absent."""
-    descriptor = cast("Descriptor", message.DESCRIPTOR)
-    for field in descriptor.fields:
-        if field.is_required and not message.HasField(field.name):
-            if field.enum_type is None or _raw_number(message, field.number) is None:
-                yield path + field.name
-        elif field.message_type is not None:
-            if field.is_repeated:
-                for index, item in enumerate(getattr(message, field.name)):
-                    yield from _missing(item, f"{path}{field.name}[{index}].")
-            elif message.HasField(field.name):
-                yield from _missing(getattr(message, field.name), f"{path}{field.name}.")
+    for name, number, is_enum in _REQUIRED[message.DESCRIPTOR.full_name]:
+        if not message.HasField(name) and not (is_enum and _raw_number(message, number) is not None):
+            yield path + name
+    for name, is_repeated in _NESTED[message.DESCRIPTOR.full_name]:
+        if is_repeated:
+            for index, item in enumerate(getattr(message, name)):
+                yield from _missing(item, f"{path}{name}[{index}].")
+        elif message.HasField(name):
+            yield from _missing(getattr(message, name), f"{path}{name}.")
 
 
 def payload_name(payload: seto.Payload) -> str:
@@ -230,8 +248,6 @@ def payload_for(message: Message) -> seto.Payload:
     payload = seto.Payload()
     payload.type = cast("seto.PayloadType", _SETO_TYPE_BY_NAME[name])
     getattr(payload, name[5:]).CopyFrom(message)
-    # An empty message copied from an empty one must still be present.
-    getattr(payload, name[5:]).SetInParent()
     return payload
 
 
@@ -252,5 +268,5 @@ def serialize(payload: seto.Payload) -> bytes:
     try:
         return payload.SerializeToString()
     except _ProtobufEncodeError as error:
-        missing = ", ".join(_missing(payload, ""))
+        missing = ", ".join(_missing(payload, "")) or "the values that this schema does not know"
         raise UsageError(f"{payload_name(payload)} cannot be sent without {missing}") from error

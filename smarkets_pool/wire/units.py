@@ -18,7 +18,17 @@ could only carry rounded. Where rounding is wanted, say so with a ``decimal`` ro
 
 from __future__ import annotations
 
-from decimal import ROUND_CEILING, ROUND_DOWN, ROUND_FLOOR, ROUND_HALF_EVEN, ROUND_HALF_UP, ROUND_UP, Decimal
+from decimal import (
+    ROUND_05UP,
+    ROUND_CEILING,
+    ROUND_DOWN,
+    ROUND_FLOOR,
+    ROUND_HALF_DOWN,
+    ROUND_HALF_EVEN,
+    ROUND_HALF_UP,
+    ROUND_UP,
+    Decimal,
+)
 from decimal import InvalidOperation as _InvalidOperation
 from fractions import Fraction
 
@@ -51,16 +61,31 @@ _QUANTITY_SCALE = 10_000
 
 Number = Decimal | int | str
 
+#: Digits before or after the point that an amount may have; far more than the wire's fields hold.
+_MAX_DIGITS = 40
+
 
 def _exact(value: Number, what: str) -> Fraction:
-    if isinstance(value, float):
-        raise UsageError(f"{what} {value!r} is a float; give a Decimal, an int or a string such as '2.5'")
+    """A number from 0 as a fraction, whatever the caller's decimal context."""
+    if isinstance(value, (float, bool)):
+        kind = type(value).__name__
+        raise UsageError(f"{what} {value!r} is a {kind}; give a Decimal, an int or a string such as '2.5'")
+    if not isinstance(value, (Decimal, int, str)):
+        raise UsageError(f"{what} {value!r} is not a number")
     try:
+        # An int skips the text: turning a huge one into digits is refused by Python itself.
         number = Decimal(value)
-    except (_InvalidOperation, TypeError, ValueError) as error:
+    except (_InvalidOperation, ValueError) as error:
         raise UsageError(f"{what} {value!r} is not a number") from error
     if not number.is_finite():
         raise UsageError(f"{what} {value!r} is not a finite number")
+    if number.is_signed() and number:
+        raise UsageError(f"{what} is 0 or more, not {_shown(value)}")
+    exponent = number.as_tuple().exponent
+    assert isinstance(exponent, int)  # it is finite
+    if number and (number.adjusted() >= _MAX_DIGITS or exponent < -_MAX_DIGITS):
+        # Before anything is multiplied out: the text of such a number can be short.
+        raise UsageError(f"{what} has more than {_MAX_DIGITS} digits before or after the point")
     return Fraction(number)
 
 
@@ -70,7 +95,7 @@ def _integer(value: Fraction, rounding: str | None, what: str) -> int:
     floor = value.numerator // value.denominator
     if rounding is None:
         raise UsageError(
-            f"the wire carries {what} as a whole number and this is {float(value):.6f}; "
+            f"the wire carries {what} as a whole number and this is {_about(value)}; "
             f"the nearest are {floor} and {floor + 1}, or pass rounding="
         )
     rest = value - floor
@@ -81,11 +106,23 @@ def _integer(value: Fraction, rounding: str | None, what: str) -> int:
         ROUND_CEILING: True,
         ROUND_UP: True,
         ROUND_HALF_UP: rest >= half,
+        ROUND_HALF_DOWN: rest > half,
         ROUND_HALF_EVEN: rest > half or (rest == half and floor % 2 == 1),
+        ROUND_05UP: floor % 10 in (0, 5),
     }.get(rounding)
     if up is None:
         raise UsageError(f"unknown rounding {rounding!r}; use one of decimal's, such as decimal.ROUND_FLOOR")
     return floor + up
+
+
+def _shifted(number: int, digits: int) -> Decimal:
+    """``number / 10**digits``, exact: unlike arithmetic, this does not look at the decimal context."""
+    return Decimal((0, tuple(map(int, str(number))), -digits))
+
+
+def _about(value: Fraction) -> Decimal:
+    """Six places of a number, for a sentence."""
+    return _shifted(_integer(value * 10**6, ROUND_HALF_EVEN, ""), 6)
 
 
 def _decimal(value: Fraction, places: int | None, what: str) -> Decimal:
@@ -95,28 +132,36 @@ def _decimal(value: Fraction, places: int | None, what: str) -> Decimal:
         while rest % factor == 0:
             rest //= factor
     if rest == 1:
-        # With p digits after the point the value is an integer over 10**p: found without a context.
         digits = 0
         while (value * 10**digits).denominator != 1:
             digits += 1
-        return Decimal((value * 10**digits).numerator).scaleb(-digits)
+        return _shifted((value * 10**digits).numerator, digits)
     if places is None:
-        raise UsageError(f"{what} does not end as a decimal ({float(value):.6f}...); pass places=")
-    return Decimal(_integer(value * 10**places, ROUND_HALF_EVEN, what)).scaleb(-places)
+        raise UsageError(f"{what} does not end as a decimal ({_about(value)}...); pass places=")
+    if not isinstance(places, int) or places < 0:
+        raise UsageError(f"places is a whole number from 0, not {places!r}")
+    return _shifted(_integer(value * 10**places, ROUND_HALF_EVEN, what), places)
 
 
 def _check_price(price: int) -> int:
     if not isinstance(price, int) or isinstance(price, bool) or not MIN_PRICE <= price <= MAX_PRICE:
-        raise UsageError(
-            f"a price is a whole number from {MIN_PRICE} to {MAX_PRICE} (1/100 %), not {price!r}"
-        )
+        shown = _shown(price)
+        raise UsageError(f"a price is a whole number from {MIN_PRICE} to {MAX_PRICE} (1/100 %), not {shown}")
     return price
 
 
 def _check_quantity(quantity: int) -> int:
     if not isinstance(quantity, int) or isinstance(quantity, bool) or not 0 <= quantity <= MAX_QUANTITY:
-        raise UsageError(f"a quantity is a whole number from 0 to 2**64 - 1 (1/10,000), not {quantity!r}")
+        shown = _shown(quantity)
+        raise UsageError(f"a quantity is a whole number from 0 to 2**64 - 1 (1/10,000), not {shown}")
     return quantity
+
+
+def _shown(value: object) -> str:
+    """A value fit for a sentence: Python refuses to write out a huge integer."""
+    if isinstance(value, int) and value.bit_length() > 128:
+        return f"a number of {value.bit_length()} bits"
+    return repr(value)
 
 
 # --- prices ------------------------------------------------------------------------------------
@@ -144,7 +189,7 @@ def price_from_decimal_odds(odds: Number, *, rounding: str | None = None) -> int
     """
     value = _exact(odds, "decimal odds")
     if value <= 1:
-        raise UsageError(f"decimal odds are above 1, not {odds!r}")
+        raise UsageError(f"decimal odds are above 1, not {_shown(odds)}")
     return _check_price(_integer(_PRICE_SCALE / value, rounding, "a price"))
 
 
@@ -167,6 +212,8 @@ def quantity_in_currency(quantity: int) -> Decimal:
 
 
 def _share(side: int, price: int) -> int:
+    if isinstance(side, bool):
+        raise UsageError(f"a side is seto.SIDE_BUY (1) or seto.SIDE_SELL (2), not {side!r}")
     if side == seto.SIDE_BUY:
         return price
     if side == seto.SIDE_SELL:

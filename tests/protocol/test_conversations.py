@@ -10,7 +10,6 @@ from smarkets_pool.protocol import (
     Failed,
     GapUnfilled,
     LoginReceived,
-    Probed,
     Received,
     SessionProtocol,
     State,
@@ -44,7 +43,7 @@ from tests.rig.ends import (
 )
 
 PATIENT = Timing(replay_orders=None)
-FAST = settings(database=None, deadline=None, max_examples=150, suppress_health_check=[HealthCheck.too_slow])
+FAST = settings(database=None, deadline=None, max_examples=60, suppress_health_check=[HealthCheck.too_slow])
 
 # --- (a) faults on the way ------------------------------------------------------------------------
 
@@ -104,7 +103,7 @@ class Conversation:
         ]
 
 
-FAULTS = st.lists(st.sampled_from([Fault.PASS, Fault.PASS, *Fault]), max_size=25)
+FAULTS = st.lists(st.sampled_from([Fault.PASS, Fault.PASS, *Fault]), min_size=4, max_size=25)
 STEPS = st.lists(
     st.one_of(
         st.tuples(
@@ -116,6 +115,7 @@ STEPS = st.lists(
         st.tuples(st.just("advance"), st.sampled_from([0.5, 2.0, 5.0])),
         st.tuples(st.just("release"), st.sampled_from(["to_client", "to_exchange"]), st.booleans()),
     ),
+    min_size=6,
     max_size=30,
 )
 
@@ -151,7 +151,7 @@ def test_everything_is_reported_once_and_in_order_or_the_end_is_announced(to_cli
         if not ended:
             assert seen == sent
     if not ended:
-        assert not [e for e in everything if isinstance(e, (GapUnfilled, TimedOut, Probed))]
+        assert not [e for e in everything if isinstance(e, GapUnfilled)]
         assert talk.ends.client.state is talk.ends.exchange.state is State.UP
         assert talk.ends.client.inseq == talk.ends.exchange.outseq
         assert talk.ends.exchange.inseq == talk.ends.client.outseq
@@ -262,7 +262,7 @@ BYTES = st.one_of(
 )
 
 
-@settings(FAST, max_examples=400)
+@settings(FAST, max_examples=300)
 @given(st.sampled_from(list(PLACES)), st.lists(BYTES, max_size=12), st.booleans())
 @example("client LOGIN_SENT", [login_response(1, reset=HIGHEST), ping(2), ping(3)], False)
 def test_no_bytes_make_reading_raise(place, chunks, accept):
