@@ -7,6 +7,9 @@ monkey.patch_all()
 import gc
 import os
 import pathlib
+import socket
+import subprocess
+import sys
 from collections.abc import Iterator
 
 import gevent
@@ -21,6 +24,13 @@ settings.load_profile("default")
 HERE = pathlib.Path(__file__).parent
 #: Folders whose tests open sockets or spawn greenlets.
 LIVE = {"pool", "session", "exchange_live", "cli", "examples"}
+
+
+@pytest.fixture(scope="session", autouse=True)
+def warm() -> None:
+    """What gevent opens once per process (its resolver's threads, its child watcher) is open already."""
+    socket.getaddrinfo("localhost", 1)
+    subprocess.run([sys.executable, "-c", ""], check=True)
 
 
 def _greenlets() -> set[int]:

@@ -22,7 +22,7 @@ from smarkets_pool.policies import (
 )
 from smarkets_pool.protocol import Timing
 
-QUICK = settings(database=None, deadline=None)
+QUICK = settings(database=None, deadline=None, max_examples=50)
 
 
 def lengths(maximum=1e6):

@@ -39,6 +39,7 @@ class Inbox:
     Args:
         after: called with each delivery once its handlers returned (the position moves on).
         drained: called when the queue has become empty (positions are saved).
+        parked: called when the greenlet has nothing more to do (its end is a deadline to be watched).
         on_room: called when a full inbox has fallen to half.
     """
 
@@ -51,6 +52,7 @@ class Inbox:
         *,
         after: Callable[[Delivery], None],
         drained: Callable[[], None],
+        parked: Callable[[], None],
         on_room: Callable[[], None],
         on_error: Callable[[Delivery, BaseException], None],
     ) -> None:
@@ -60,6 +62,7 @@ class Inbox:
         self._supervisor = supervisor
         self._after = after
         self._drained = drained
+        self._parked = parked
         self._on_room = on_room
         self._on_error = on_error
         self._queue: deque[Delivery] = deque()
@@ -153,6 +156,8 @@ class Inbox:
         try:
             while True:
                 self._work()
+                if self._closed:
+                    return
                 self._park()
                 if not self._queue:
                     return  # woken to end
@@ -165,6 +170,7 @@ class Inbox:
 
     def _park(self) -> None:
         self._parked_since = self._runtime.now()
+        self._parked()
         try:
             self._runtime.park()
         finally:
@@ -196,9 +202,9 @@ class Inbox:
                 continue
             try:
                 route.handler(delivery)
-            except gevent.GreenletExit:
-                raise
             except BaseException as error:
+                if self._closed and isinstance(error, gevent.GreenletExit):
+                    raise  # killed because it did not end; otherwise it is the handler's own
                 self.handler_errors += 1
                 _logger.exception(
                     "account %s: handler %s failed on %s",

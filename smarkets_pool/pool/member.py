@@ -13,10 +13,11 @@ RECOVERING true but incomplete, DOWN nothing new.
 
 from __future__ import annotations
 
+import copy
 import enum
 import logging
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 import gevent
 from google.protobuf.message import Message
@@ -138,6 +139,9 @@ class Member:
         self._up_since: float | None = None
         self._history = Attempts()
         self._ever_ordered = False
+        self._slow = False
+        self._refetched: int | None = None
+        self._parting: bool | None = None
         self._position: int | None = None
         self._saved: int | None = None
         self._sequence = AccountSequence()
@@ -151,6 +155,7 @@ class Member:
             supervisor,
             after=self._handled,
             drained=self._save_position,
+            parked=self._watch_time,
             on_room=self._on_room,
             on_error=on_error,
         )
@@ -212,9 +217,9 @@ class Member:
         connection = self._require(name)
         if connection.waiting > SEND_LIMIT:
             raise SendBufferFull(self.account.name, connection.waiting, SEND_LIMIT)
-        number = connection.send(message)
         if name.startswith("seto.order_"):
-            self._ever_ordered = True
+            self._ever_ordered = True  # before it is: a send that breaks may have left all the same
+        number = connection.send(message)
         self._subscriptions.note(message)
         self._watch_time()
         return number
@@ -235,6 +240,8 @@ class Member:
         if not Subscriptions.is_wish(message):
             raise UsageError(f"{type(message).__name__} is neither a subscription nor the end of one")
         if self._state is DOWN:
+            if missing := cast("Any", message).FindInitializationErrors():
+                raise UsageError(f"{type(message).__name__} cannot be sent without {', '.join(missing)}")
             self._subscriptions.note(message)
             return None
         return self.send(message)
@@ -286,12 +293,20 @@ class Member:
         """Whether the connection is closed and no attempt is under way."""
         return self._connection is None and self._life is None
 
-    def start(self) -> None:
-        """Want to be connected from now on."""
+    @property
+    def logged_out(self) -> bool | None:
+        """After ``stop``: whether the exchange confirmed the logout; None if there was no session."""
+        return self._parting
+
+    def load(self) -> None:
+        """Take the position from the store; once, before ``start``."""
         position = self._store.load(self.account.name)
         if position is not None:
             self._position = self._saved = position.account_sequence
             self._sequence = AccountSequence(self._position)
+
+    def start(self) -> None:
+        """Want to be connected from now on."""
         self._why_down = "connecting for the first time"
         self._ask_to_connect()
 
@@ -316,13 +331,11 @@ class Member:
         """Put the position into the store if it moved."""
         self._save_position()
 
-    def wishes(self) -> list[Message]:
-        """The standing subscriptions and settings."""
-        return list(self._subscriptions)
-
-    def wish_again(self, message: Message) -> None:
-        """Take over a standing subscription or settings; sent after the next login."""
-        self._subscriptions.note(message)
+    def inherit(self, former: Member) -> None:
+        """Go on for a member that was replaced: its subscriptions, settings, and whether it traded."""
+        for message in former._subscriptions:
+            self._subscriptions.note(message)
+        self._ever_ordered = former._ever_ordered
 
     def close(self) -> None:
         """Close the connection now, whatever is open."""
@@ -352,15 +365,17 @@ class Member:
         """Connect and log in; ends with a connection handed over or the next attempt planned."""
         self._connections += 1
         asked = self._asked()
-        settings = self.account.settings
+        limits = self._timeouts
+        settings = copy.copy(self.account.settings)
+        # Per wait; the two limits below are for the whole and come first.
+        settings.socket_timeout = limits.connect + limits.login
         session = Session(
             settings,
             account_sequence=asked,
-            timing=self._timeouts.timing(),
+            timing=limits.timing(),
             clock=self._runtime.now,
             socket=self._runtime.session_socket(settings),
         )
-        limits = self._timeouts
         try:
             where = f"{settings.host}:{settings.port}"
             no_connection = ConnectTimeout(f"no connection to {where} within {limits.connect} s")
@@ -369,14 +384,15 @@ class Member:
             no_answer = LoginTimeout(f"{where} did not answer the login within {limits.login} s")
             with self._runtime.limit(limits.login, no_answer):
                 frames = session.log_in()
-        except Exception as error:  # noqa: BLE001 - a secret's callable may raise anything
+        except BaseException as error:  # a secret's callable may raise anything, a Timeout for one
             session.disconnect()
+            if self._stopping and isinstance(error, gevent.GreenletExit):
+                raise
             self._counts["login_failures"] += 1
             self._life = None
             self._plan_after(error)
-        except BaseException:
-            session.disconnect()
-            raise
+            if isinstance(error, (KeyboardInterrupt, SystemExit)):
+                raise
         else:
             self._life = None
             self._take_over(session, frames, asked)
@@ -385,11 +401,12 @@ class Member:
         """The account number to resume from: the last *handled* one, never the one after it.
 
         Whether the exchange sends it again is not documented; if it does, it is dropped and proves
-        that the history reaches back. With orders out and no event seen, everything is asked for.
+        that the history reaches back. With orders out and no event seen, everything is asked for; with
+        events that still wait for their first handler to return, what comes after those.
         """
         if self._position is not None:
             return self._position
-        return 1 if self._ever_ordered else None
+        return 1 if self._ever_ordered else self._sequence.last_seen
 
     def _take_over(self, session: Session, frames: list[Received], asked: int | None) -> None:
         """From a blocking session to a connection of the hub, without a switch in between."""
@@ -494,6 +511,8 @@ class Member:
         """A read's worth of events is over: one hop to the handlers."""
         if self._inbox.full and not connection.closed:
             connection.pause_reading()
+        if self._inbox.full and not self._slow:
+            self._slow = True
             self._post(MemberSlowHandler(len(self._inbox), self._inbox.size))
         self._watch_time()
         self._inbox.wake()
@@ -505,6 +524,8 @@ class Member:
         self._connection = None
         self._resuming = False
         self._resume_due = None
+        if self._stopping:
+            self._parting = isinstance(error, LoggedOut)
         self._counts["disconnects"] += 1
         self._add_protocol_counts(self._counts, connection)
         self._plan_after(error)
@@ -551,11 +572,14 @@ class Member:
         if verdict.verdict is Verdict.DUPLICATE:
             self._counts["duplicates"] += 1
             return False
-        if verdict.verdict is Verdict.LOST:
+        if verdict.verdict is Verdict.LOST and self._refetched != verdict.first:
             # Not delivered: the resume brings it again, behind what is missing now.
+            self._refetched = verdict.first
             connection.disconnect(SequenceGapError(verdict.first, verdict.last))
             return False
-        if verdict.verdict is Verdict.HOLE:
+        if verdict.verdict in (Verdict.LOST, Verdict.HOLE):
+            # Lost again after a resume from there: the exchange does not have it any more.
+            self._sequence.last_seen = number
             self._counts["holes"] += 1
             self._post(MemberGap("account", verdict.first, verdict.last, recoverable=False))
         elif verdict.verdict is Verdict.REGRESSED:
@@ -602,11 +626,22 @@ class Member:
 
     def _save_position(self) -> None:
         self._on_change()
-        if self._position is not None and self._position != self._saved:
-            self._saved = self._position
-            self._store.save_many([(self.account.name, Position(self._position))])
+        position = self._position
+        if position is None or position == self._saved:
+            return
+        try:
+            self._store.save_many([(self.account.name, Position(position))])
+        except Exception as error:  # noqa: BLE001 - tried again when the next event was handled, and at the end
+            self._supervisor.log(
+                logging.ERROR, "account %s: position %d was not saved: %s", self.account.name, position, error
+            )
+        else:
+            self._saved = position
 
     def _on_room(self) -> None:
+        self._slow = False
+        if self._resume_due is not None:
+            self._resume_due = self._runtime.now() + self._timeouts.give_up_after
         if self._connection is not None:
             self._connection.start_reading()
             self._watch_time()
@@ -621,7 +656,7 @@ class Member:
         due = self._retry_at
         for other in (
             self._connection.next_deadline() if self._connection is not None else None,
-            self._resume_due,
+            None if self._slow else self._resume_due,
             self._inbox.idle_deadline(),
         ):
             if other is not None and (due is None or other < due):
@@ -636,7 +671,7 @@ class Member:
         connection = self._connection
         if connection is None:
             return
-        if self._resume_due is not None and now >= self._resume_due:
+        if self._resume_due is not None and now >= self._resume_due and not self._slow:
             self._resume_due = None
             connection.disconnect(
                 ReceiveTimeout(

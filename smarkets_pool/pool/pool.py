@@ -142,6 +142,7 @@ class Pool:
             self._runtime.check(account.settings)
         member = self._enroll(account)
         if self._started:
+            member.load()
             member.start()
         return member
 
@@ -198,12 +199,12 @@ class Pool:
         return self._replace(self[name].account)
 
     def _replace(self, account: Account) -> Member:
-        wishes = self[account.name].wishes()
+        former = self[account.name]
         self.remove(account.name)
         member = self._enroll(account)
-        for wish in wishes:
-            member.wish_again(wish)
+        member.inherit(former)
         if self._started and not self._stopping:
+            member.load()
             member.start()
         return member
 
@@ -309,7 +310,7 @@ class Pool:
             ConfigError, NotPatchedError: the first account that cannot work; no socket was opened.
             UsageError: started already, or stopped.
         """
-        if self._started:
+        if self._started or self._stopping:
             raise UsageError("this pool was started already; a stopped one is not started again")
         problems = self._dispatcher.problems(self._members)
         if problems:
@@ -317,6 +318,8 @@ class Pool:
         for member in self._members.values():
             member.account.check()
             self._runtime.check(member.account.settings)
+        for member in self._members.values():
+            member.load()
         self._started = True
         for member in list(self._members.values()):
             member.start()
@@ -385,14 +388,13 @@ class Pool:
         deadline = Deadline.after(timeout, began)
         self._changed.set()
         members = list(self._members.values())
-        logged_in = {m.account.name for m in members if not m.finished}
         cut, undelivered = self._retire(members, deadline)
         self._timekeeper.stop()
         killed = self._supervisor.close(deadline.left(self._runtime.now()) or 0.0)
         self._store.close()
         self._report = StopReport(
             took=self._runtime.now() - began,
-            logged_out=tuple(sorted(logged_in - set(cut))),
+            logged_out=tuple(sorted(m.account.name for m in members if m.logged_out)),
             cut=tuple(sorted(cut)),
             undelivered=undelivered,
             killed=tuple(killed),
@@ -429,7 +431,7 @@ class Pool:
         for member in members:
             member.stop()
         self._wait_for(lambda: all(member.finished for member in members), deadline)
-        cut = [member.account.name for member in members if not member.finished]
+        cut = [member.account.name for member in members if not member.finished or member.logged_out is False]
         for member in members:
             member.close()
         current = gevent.getcurrent()
@@ -467,5 +469,7 @@ class Pool:
         for handler in self._error_handlers:
             try:
                 handler(delivery, error)
-            except Exception:
+            except gevent.GreenletExit:
+                raise
+            except BaseException:
                 _logger.exception("account %s: the error handler failed", delivery.account)

@@ -6,11 +6,12 @@ simulation) can stand in for it.
 
 from __future__ import annotations
 
+import contextlib
 import random
 import socket
 import ssl
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, Protocol
 
 import gevent
@@ -85,9 +86,18 @@ class Runtime:
         """Run ``callback(*args)`` in the hub, in this loop turn or the next."""
         self._hub.loop.run_callback(callback, *args)
 
-    def limit(self, seconds: float | None, error: BaseException) -> gevent.Timeout:
+    @contextlib.contextmanager
+    def limit(self, seconds: float | None, error: Exception) -> Iterator[None]:
         """A context that raises ``error`` in the current greenlet when ``seconds`` have passed."""
-        return gevent.Timeout(seconds, error)
+        with gevent.Timeout(seconds) as limit:
+            try:
+                yield
+            except gevent.Timeout as passed:
+                # What interrupts is no Exception: ``error`` itself, an OSError perhaps, would be taken
+                # for one of the socket's by whoever is interrupted, and the next address be tried.
+                if passed is not limit:
+                    raise
+                raise error from passed
 
     # --- greenlets -------------------------------------------------------------------------------
 

@@ -103,11 +103,10 @@ class SessionSettings:
         self.check()
         if self.token is not None:
             token = _reveal(self.token, "token")
-            return seto.Login(cookie=token.encode() if isinstance(token, str) else token)
+            return seto.Login(cookie=_text(token, "token").encode() if isinstance(token, str) else token)
         assert self.password is not None
         password = _reveal(self.password, "password")
-        text = password.decode() if isinstance(password, bytes) else password
-        return seto.Login(username=self.username, password=text)
+        return seto.Login(username=self.username, password=_text(password, "password"))
 
 
 def _reveal(secret: Secret, what: str) -> str | bytes:
@@ -116,3 +115,12 @@ def _reveal(secret: Secret, what: str) -> str | bytes:
         # The value itself never goes into a text.
         raise ConfigError(f"the {what} is to be a non-empty text or bytes, and a {type(value).__name__} came")
     return value
+
+
+def _text(secret: str | bytes, what: str) -> str:
+    try:
+        return (secret if isinstance(secret, bytes) else secret.encode()).decode()
+    except UnicodeError:
+        pass
+    # Outside of the handler: the error in hand there quotes the secret.
+    raise ConfigError(f"the {what} is no UTF-8 text")

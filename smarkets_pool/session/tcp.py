@@ -152,7 +152,8 @@ class SessionSocket:
     def _connect_any(self) -> socket.socket:
         try:
             found = socket.getaddrinfo(self.settings.host, self.settings.port, type=socket.SOCK_STREAM)
-        except OSError as error:
+        except (OSError, ValueError) as error:
+            # A name that no DNS could hold is a UnicodeError (a ValueError), not an OSError.
             raise ConnectionError(f"the host {self.settings.host!r} cannot be resolved: {error}") from error
         last: OSError | None = None
         for family, kind, protocol, _, address in found:

@@ -43,7 +43,7 @@ from tests.rig.ends import (
 )
 
 PATIENT = Timing(replay_orders=None)
-FAST = settings(database=None, deadline=None, max_examples=60, suppress_health_check=[HealthCheck.too_slow])
+FAST = settings(database=None, deadline=None, max_examples=40, suppress_health_check=[HealthCheck.too_slow])
 
 # --- (a) faults on the way ------------------------------------------------------------------------
 
@@ -262,7 +262,7 @@ BYTES = st.one_of(
 )
 
 
-@settings(FAST, max_examples=300)
+@settings(FAST, max_examples=200)
 @given(st.sampled_from(list(PLACES)), st.lists(BYTES, max_size=12), st.booleans())
 @example("client LOGIN_SENT", [login_response(1, reset=HIGHEST), ping(2), ping(3)], False)
 def test_no_bytes_make_reading_raise(place, chunks, accept):

@@ -431,7 +431,7 @@ def test_a_timer_called_early_does_nothing():
     assert peer.sent() == []
 
 
-@settings(database=None, deadline=None)
+@settings(database=None, deadline=None, max_examples=50)
 @given(
     start=st.floats(0, 1e9),
     wait=st.floats(0.001, 100),

@@ -11,7 +11,7 @@ from __future__ import annotations
 import heapq
 import itertools
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import gevent
@@ -19,7 +19,17 @@ import gevent.event
 import gevent.hub
 import gevent.socket
 
-from smarkets_pool import Account, Backoff, Delivery, Pool, ReconnectPolicy, TimeoutPolicy, eto, seto
+from smarkets_pool import (
+    Account,
+    Backoff,
+    Delivery,
+    Pool,
+    ReconnectPolicy,
+    StopReport,
+    TimeoutPolicy,
+    eto,
+    seto,
+)
 from smarkets_pool.exceptions import SocketDisconnected
 from smarkets_pool.exchange import EmbeddedExchange
 from smarkets_pool.pool.runtime import Runtime
@@ -32,7 +42,12 @@ from tests.rig.waiting import eventually
 NAMES = ("alice", "bob", "carol", "dave", "erin", "frank")
 #: Tries again at once, so that a test does not wait for it.
 AT_ONCE = ReconnectPolicy(backoff=Backoff(initial=0.01, cap=0.02, jitter=0))
-ANSWER = 5.0
+#: An answer to a login that never comes.
+SILENCE = "no answer"
+
+
+# The loop's own descriptors come with its first turn: let them be there before a test counts.
+gevent.get_hub().threadpool.apply(int)
 
 
 # --- pools and what their handlers saw --------------------------------------------------------------
@@ -166,6 +181,11 @@ class Talk:
                 return payload
         raise ConnectionError(f"no {name} came")
 
+    def say_nothing(self) -> None:
+        """Take bytes of any kind until the client closes."""
+        while self.socket.recv(65_536):
+            pass
+
     def to_the_end(self) -> None:
         """Read and throw away until the client closes."""
         while self.read() is not None:
@@ -293,8 +313,8 @@ class ManualRuntime(Runtime):
 class Simulated(ManualRuntime):
     """No sockets either: ``answers(attempt)`` decides about each login, over all members.
 
-    It gives an exception that connecting raises, a logout reason with which the login is refused, or
-    None to log in. ``ends`` are the exchange's sides, ``attempts`` the times of the attempts by user.
+    It gives an exception that connecting raises, a logout reason with which the login is refused,
+    None to log in, or ``SILENCE`` for no answer. ``ends`` are the exchange's sides, ``attempts`` the times of the attempts by user.
     """
 
     def __init__(self, answers: Callable[[int], Any] = lambda attempt: None, chance: float = 0.0) -> None:
@@ -337,6 +357,8 @@ class End:
         self.wrote: list[bytes] = []
         #: What ``write`` takes: a number of bytes per call, None for a full socket; all when used up.
         self.room: list[int | None] = []
+        #: At most so many bytes come with one read.
+        self.chunk = 65_536
         self.exchange = SessionProtocol(
             timing=Timing(heartbeat_after=None, probe_after=None, give_up_after=None), says_is_replay=True
         )
@@ -380,6 +402,7 @@ class End:
     # --- a Transport ---
 
     def read(self, size: int) -> bytes | None:
+        size = min(size, self.chunk)
         data = bytes(self._incoming[:size])
         del self._incoming[:size]
         if not self._incoming and not self._ended:
@@ -470,11 +493,19 @@ class End:
                 self.logins.append(event.login)
                 if self._answer is None:
                     self.exchange.accept_login("S", now, email="x", account_id=1)
-                else:
+                elif self._answer is not SILENCE:
                     self.exchange.logout(now, self._answer)
         if self.exchange.state.name == "LOGOUT_RECEIVED":
             self.exchange.logout(now, eto.LOGOUT_CONFIRMATION)
         self.flush()
+
+
+class SimulatedPool(Pool):
+    """Its clock stands still while it stops, so a stop that never ends must fail by itself."""
+
+    def stop(self, timeout: float = 10.0) -> StopReport:
+        with gevent.Timeout(3, AssertionError("the pool does not stop")):
+            return super().stop(timeout)
 
 
 def simulated_pool(
@@ -486,7 +517,7 @@ def simulated_pool(
     **options: Any,
 ) -> Pool:
     """A pool on a simulated runtime; not started."""
-    return Pool(
+    return SimulatedPool(
         [
             Account(f"m{number}", username=f"m{number}", password="pw", host="sim", port=1 + number)
             for number in range(accounts)
@@ -509,8 +540,3 @@ def execution(number: int, *, market_id: int = 1) -> seto.OrderExecuted:
         contract_id=2,
         account_sequence_64=number,
     )
-
-
-def counting() -> Iterator[int]:
-    """1, 2, 3, ..."""
-    return itertools.count(1)

@@ -20,7 +20,7 @@ from smarkets_pool.exceptions import (
 )
 from smarkets_pool.session import Frame, Session, SessionSettings, SessionSocket
 from tests.rig.ends import SESSION, brief, gapfill, heartbeat, login_response, logout, ping, pong, subscribe
-from tests.rig.peers import Line, Scripted, buffered, hold, read_until, session_with
+from tests.rig.peers import Line, Scripted, buffered, read_until, session_with
 
 
 def _parameters(function: object) -> list[tuple[str, object]]:
@@ -576,9 +576,9 @@ def test_a_connection_can_be_handed_over() -> None:
         assert session.logged_in
 
 
-def test_hold_is_what_these_tests_stand_on() -> None:
-    """The scripted server meets one client per connection."""
-    with session_with(hold) as session:
+def test_repr_tells_who_and_where() -> None:
+    """A session in a log line shows its user and state, its socket the address."""
+    with session_with() as session:
         session.log_in()
-        assert "UP" in repr(session)
-        assert "connected" in repr(session.socket)
+        assert repr(session) == "<Session 'u@example.com' UP>"
+        assert repr(session.socket) == f"<SessionSocket connected 127.0.0.1:{session.settings.port}>"

@@ -554,3 +554,9 @@ def test_an_object_is_no_number() -> None:
     """Anything but a Decimal, an int or a text is refused."""
     with pytest.raises(UsageError, match="is not a number"):
         quantity_from_currency(object())  # type: ignore[arg-type]
+
+
+def test_a_huge_integer_is_described_not_written_out() -> None:
+    """Python refuses to print such a number; the error must be ours all the same."""
+    with pytest.raises(UsageError, match="a number of 19932 bits"):
+        quantity_in_currency(10**6000)
