@@ -62,7 +62,9 @@ class StreamingAPIClient:
             ReceiveTimeout: no answer in time.
             ConnectionError, ProtocolError, ConfigError: as ``Session.connect`` and ``read``.
         """
-        self.last_login = None
+        if not self.session.connected:
+            # What is known of this connection stays: a second login on it has no answer of its own.
+            self.last_login = None
         self.session.connect()
         if not receive:
             return

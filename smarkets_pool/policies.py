@@ -48,6 +48,10 @@ def _is_number(value: object) -> bool:
     return isinstance(value, (int, float)) and not isinstance(value, bool)
 
 
+def _is_count(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 1
+
+
 @dataclasses.dataclass(frozen=True, slots=True)
 class Backoff:
     """Delays that grow: attempt n waits up to ``min(cap, initial * factor ** (n - 1))`` seconds.
@@ -78,7 +82,7 @@ class Backoff:
         length = self.initial
         # Multiplying step by step stops at the cap, where a power would overflow on a long outage.
         for _ in range(attempt - 1):
-            if length >= self.cap or self.factor == 1:
+            if length >= self.cap or self.factor == 1 or length == 0:
                 break
             length *= self.factor
         return min(length, self.cap)
@@ -134,7 +138,8 @@ class ReconnectPolicy:
     stable_after: seconds of being UP after which the history of failures is forgotten, so that a
         session that flaps is slowed down and one that ran for an hour is not.
     max_attempts: give up after this many failures in a row; None never does.
-    max_broken: give up after this many failures in a row that break the protocol.
+    max_broken: retry this many failures that break the protocol, give up at the next one; counted
+        since the account was last UP for ``stable_after``.
     login_rate, login_burst: the pool's login governor: logins per second over all its accounts, and
         how many may start at once. Only the pool's own policy counts for these two.
     """
@@ -152,14 +157,12 @@ class ReconnectPolicy:
         _require(
             self,
             "max_attempts",
-            self.max_attempts is None or (isinstance(self.max_attempts, int) and self.max_attempts >= 1),
+            self.max_attempts is None or _is_count(self.max_attempts),
             "a whole number from 1, or None for no limit",
         )
-        _require(self, "max_broken", isinstance(self.max_broken, int) and self.max_broken >= 1, "1 or more")
+        _require(self, "max_broken", _is_count(self.max_broken), "a whole number from 1")
         _require(self, "login_rate", _is_number(self.login_rate) and self.login_rate > 0, "logins per second")
-        _require(
-            self, "login_burst", isinstance(self.login_burst, int) and self.login_burst >= 1, "1 or more"
-        )
+        _require(self, "login_burst", _is_count(self.login_burst), "a whole number from 1")
 
     def classify(self, error: BaseException) -> Trouble:
         """The kind of trouble an error is; see the table in the module's text."""
@@ -188,7 +191,7 @@ class ReconnectPolicy:
         if trouble is Trouble.FINAL:
             return Decision(trouble, None, f"trying again cannot help: {error}")
         if trouble is Trouble.BROKEN and history.broken > self.max_broken:
-            return Decision(trouble, None, f"the protocol broke {history.broken} times in a row: {error}")
+            return Decision(trouble, None, f"the protocol broke {history.broken} times: {error}")
         if self.max_attempts is not None and history.failures >= self.max_attempts:
             return Decision(trouble, None, f"{history.failures} attempts failed: {error}")
         return Decision(trouble, self.backoff.delay(max(history.failures, 1), random))

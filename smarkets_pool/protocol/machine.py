@@ -38,7 +38,7 @@ from typing import cast
 
 from google.protobuf.message import Message
 
-from smarkets_pool.exceptions import ProtocolError, UsageError
+from smarkets_pool.exceptions import Error, ProtocolError, UsageError
 from smarkets_pool.protocol.events import (
     Event,
     Failed,
@@ -74,10 +74,16 @@ __all__ = ["MAX_REPLAY", "SessionProtocol"]
 #: a frame, and a peer that lost so many is better served by a new session.
 MAX_REPLAY = 100_000
 
+#: No session lives to see this number. A peer that names a higher one would drive ours over the edge of
+#: the wire's 64 bits.
+MAX_SEQ = 2**63
+
 #: What only serves the session: it becomes a gapfill when its number is asked for again.
 _NOT_REPLAYED = frozenset(
     {"seto.login", "eto.login", "eto.login_response", "eto.replay", "eto.heartbeat", "eto.gapfill"}
 )
+#: Bytes that ``is_replay`` adds to a payload (its tag and a bool); the eto part's own length stays one byte.
+_REPLAY_MARK = 2
 _LOGGED_IN = frozenset({State.UP, State.RECOVERING})
 _SILENCE_COUNTS = frozenset({State.UP, State.RECOVERING, State.LOGOUT_SENT})
 
@@ -129,6 +135,7 @@ class SessionProtocol:
         self._gap: _Gap | None = None
         self._last_sent = 0.0
         self._last_received = 0.0
+        self._login_seq = 1
         self._probed = False
         self._silence_held_since: float | None = None
         self._silence_reported = False
@@ -236,7 +243,8 @@ class SessionProtocol:
     def _answer_silence(self, now: float) -> None:
         silence = now - self._last_received
         give_up = self.timing.give_up_after
-        if give_up is not None and silence >= give_up:
+        # The same sum as in the deadline: a difference could fall short of it by a rounding.
+        if give_up is not None and now >= self._last_received + give_up:
             self._silence_reported = True
             self._events.append(TimedOut("silence", silence))
             return
@@ -261,10 +269,12 @@ class SessionProtocol:
         payload.login.SetInParent()
         if session is not None:
             payload.eto_payload.login.session = session
-        self._change(Cause.SEND_LOGIN)
+        state = change(self.state, Cause.SEND_LOGIN)
+        number = self._transmit(payload, now)
+        self.state = state
         self._last_received = now
         self._wait_for("login", now, self.timing.login)
-        return self._transmit(payload, now)
+        return number
 
     def accept_login(
         self,
@@ -282,8 +292,8 @@ class SessionProtocol:
         session was. A login above what that session expects opens a gap, which is asked for; for one
         below it, ``reset`` tells the peer where to go on.
         """
-        self._change(Cause.SEND_LOGIN_RESPONSE)
-        self._waiting = None
+        state = change(self.state, Cause.SEND_LOGIN_RESPONSE)
+        mine = self.memory
         if memory is not None:
             self.memory = memory
         expected = self.inseq
@@ -295,7 +305,14 @@ class SessionProtocol:
             details.email = email
         if account_id is not None:
             details.id = account_id
-        number = self._transmit(response, now)
+        try:
+            number = self._transmit(response, now)
+        except Error:
+            self.memory = mine
+            raise
+        self.state = state
+        # Its silence while the decision was made was ours.
+        self._last_received = now
         if login_seq == expected:
             self.memory.inseq = expected + 1
         elif login_seq > expected:
@@ -336,13 +353,20 @@ class SessionProtocol:
 
     def logout(self, now: float, reason: int = eto.LOGOUT_NONE) -> int:
         """Send a logout: ours, the refusal of a login, or (after the peer's) its confirmation."""
-        self._change(Cause.SEND_LOGOUT)
+        if reason not in eto.LogoutReason.values():
+            raise UsageError(f"{reason!r} is no LogoutReason")
+        state = change(self.state, Cause.SEND_LOGOUT)
         payload = eto_payload(eto.PAYLOAD_LOGOUT)
         payload.eto_payload.logout.reason = cast("eto.LogoutReason", reason)
-        self._replay_due = None
-        if self.state is State.LOGOUT_SENT:
+        number = self._transmit(payload, now)
+        if self.state is State.LOGIN_RECEIVED:
+            # A login that was refused was received all the same.
+            self.memory.inseq = self._login_seq + 1
+        self.state = state
+        self._replay_due = self._waiting = None
+        if state is State.LOGOUT_SENT:
             self._wait_for("logout", now, self.timing.logout)
-        return self._transmit(payload, now)
+        return number
 
     def close(self) -> None:
         """Stop: nothing more is read, sent or due."""
@@ -364,7 +388,9 @@ class SessionProtocol:
         if self._says_is_replay and not inner.HasField("is_replay"):
             inner.is_replay = False
         data = serialize(payload)
-        frame = encode_frame(data, max_size=self._max_frame_size)
+        # What is sent must also fit when it is sent again, with the mark of a replay on it.
+        room = 0 if inner.HasField("is_replay") else _REPLAY_MARK
+        frame = encode_frame(data, max_size=self._max_frame_size - room)
         name = payload_name(payload)
         # From here nothing can fail: number, journal and bytes change together.
         self.memory.outseq = seq + 1
@@ -410,9 +436,15 @@ class SessionProtocol:
             self._silence_held_since = now
         name = payload_name(payload)
         seq = payload.eto_payload.seq
+        if seq > MAX_SEQ:
+            raise ProtocolError(f"{name} has the impossible number {seq}")
         received = Received(name, payload, data, seq, payload.eto_payload.is_replay, now)
         if self.state is State.NEW and name != "eto.logout":
             self._take_first(received)
+        elif self.state is State.LOGIN_SENT and name == "eto.logout":
+            # A refusal opens no session, so it has number 1 whatever session we wanted to resume.
+            self._events.append(received)
+            self._apply_logout(received)
         elif seq == self.memory.inseq:
             self._take_in_order(received, now)
         elif seq < self.memory.inseq:
@@ -428,6 +460,8 @@ class SessionProtocol:
         inner = received.payload.eto_payload
         session = inner.login.session if inner.HasField("login") else None
         self._change(Cause.RECEIVE_LOGIN)
+        self._waiting = None
+        self._login_seq = received.seq
         self._events.append(LoginReceived(received.payload.login, session, received.seq))
 
     def _take_in_order(self, received: Received, now: float) -> None:
@@ -439,6 +473,7 @@ class SessionProtocol:
             raise ProtocolError(f"expected the answer to our login and found {received.name}")
         self.memory.inseq = received.seq + 1
         self._events.append(received)
+        self._note_progress(now)
         if received.name == "eto.login_response":
             self._apply_login_response(received)
         elif received.name == "eto.replay":
@@ -447,7 +482,6 @@ class SessionProtocol:
             self._transmit(eto_payload(eto.PAYLOAD_PONG), now)
         elif received.name == "eto.logout":
             self._apply_logout(received)
-        self._note_progress(now)
 
     def _take_early(self, received: Received, now: float) -> None:
         if received.name == "eto.replay":
@@ -455,9 +489,11 @@ class SessionProtocol:
         elif received.name == "eto.login_response":
             self._apply_login_response(received)
         elif received.name == "eto.logout":
+            missing_to = received.seq - 1
             if self._gap is None:
-                self._gap = _Gap(self.inseq, received.seq)
-                self._events.append(GapFound(self.inseq, received.seq - 1))
+                self._gap = _Gap(self.inseq, missing_to)
+                self._events.append(GapFound(self.inseq, missing_to))
+            self._gap.target = max(self._gap.target, missing_to)
             self._report_unfilled()
             self._events.append(received)
             self._apply_logout(received)
@@ -465,7 +501,8 @@ class SessionProtocol:
         if self._gap is not None:
             self._extend_gap(self._gap, received, now)
         elif self.logged_in:
-            self._open_gap(received.seq, now)
+            # A marked one is an event of the account's history under a new number: no replay runs yet.
+            self._open_gap(received.seq, now, marked=received.seq if received.is_replay else 0)
 
     # --- login and logout ------------------------------------------------------------------------
 
@@ -473,6 +510,8 @@ class SessionProtocol:
         if self.state is not State.LOGIN_SENT:
             return
         details = received.payload.eto_payload.login_response
+        if details.reset > MAX_SEQ:
+            raise ProtocolError(f"the exchange wants our next number to be the impossible {details.reset}")
         self._change(Cause.RECEIVE_LOGIN_RESPONSE)
         self._waiting = None
         if details.reset > 0:
@@ -491,8 +530,9 @@ class SessionProtocol:
 
     # --- gaps in what we receive -----------------------------------------------------------------
 
-    def _open_gap(self, early: int, now: float) -> None:
+    def _open_gap(self, early: int, now: float, *, marked: int = 0) -> None:
         self._gap = _Gap(self.inseq, early)
+        self._gap.highest_replay = marked
         self._change(Cause.GAP_FOUND)
         self._events.append(GapFound(self.inseq, early - 1))
         self._ask_for_replay(now)

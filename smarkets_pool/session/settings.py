@@ -93,6 +93,8 @@ class SessionSettings:
             raise ConfigError(f"socket_timeout is a length in seconds above 0, not {self.socket_timeout!r}")
         if self.ssl_context is not None and (self.ca_file is not None or self.ssl_kwargs):
             raise ConfigError("ssl_context is used as it is: put ca_file and ssl_kwargs into it instead")
+        if self.ca_file is not None and self.ssl_kwargs.get("ca_certs") is not None:
+            raise ConfigError("both ca_file and ssl_kwargs['ca_certs'] say whom to trust: give one")
 
     def login_message(self) -> seto.Login:
         """The login without a position; secrets that are callables are asked now.

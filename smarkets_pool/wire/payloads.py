@@ -95,6 +95,7 @@ _ACCOUNT_SEQUENCED = frozenset(
 # Labels are read off the descriptors' own protos: their attributes differ between protobuf's versions.
 _REQUIRED: dict[str, tuple[tuple[str, int, bool], ...]] = {}
 _NESTED: dict[str, tuple[tuple[str, bool], ...]] = {}
+_TEXTS: dict[str, tuple[str, ...]] = {}
 for _file in (eto, seto):
     for _descriptor in _file.DESCRIPTOR.message_types_by_name.values():
         _proto = DescriptorProto()
@@ -108,6 +109,9 @@ for _file in (eto, seto):
             (field.name, field.label == FieldDescriptorProto.LABEL_REPEATED)
             for field in _proto.field
             if field.type == FieldDescriptorProto.TYPE_MESSAGE
+        )
+        _TEXTS[_descriptor.full_name] = tuple(
+            field.name for field in _proto.field if field.type == FieldDescriptorProto.TYPE_STRING
         )
 
 
@@ -135,7 +139,7 @@ def parse_payload(data: bytes) -> seto.Payload:
 
     Raises:
         ParseError: not protobuf, no ``type``, no ``eto_payload.seq``, the member that the type names
-            is missing, or a required field of it is.
+            is missing, or a required field of it is, or a text is no UTF-8.
     """
     try:
         payload = seto.Payload.FromString(data)
@@ -156,18 +160,31 @@ def parse_payload(data: bytes) -> seto.Payload:
 
 
 def _check_member(payload: seto.Payload) -> None:
+    """The member that the type names is there, and its texts are texts."""
+    inner = payload.eto_payload
     if not payload.HasField("type"):
         return
+    holder: Message
     if payload.type != seto.PAYLOAD_ETO:
-        member = _SETO_TYPES[payload.type]
-        present = payload.HasField(member)
+        holder, member, required = payload, _SETO_TYPES[payload.type], True
     else:
-        # A bare login or logout names its member too, but both travel without it: the vendor's login
-        # frame has its data in the seto part, and a logout without a reason is an ordinary request.
-        member = _ETO_TYPES.get(payload.eto_payload.type, "")
-        present = member not in ("replay", "login_response") or payload.eto_payload.HasField(member)
-    if not present:
-        raise ParseError(f"payload {payload.eto_payload.seq} says {member} and carries no {member}")
+        # A login or logout may travel without its member: the vendor's login frame has its data in the
+        # seto part, and a logout without a reason is an ordinary request.
+        holder, member = inner, _ETO_TYPES.get(inner.type, "")
+        required = member in ("replay", "login_response")
+    if member in holder.DESCRIPTOR.fields_by_name and holder.HasField(member):
+        _check_texts(getattr(holder, member), inner.seq, member)
+    elif required:
+        raise ParseError(f"payload {inner.seq} says {member} and carries no {member}")
+    if payload.type == seto.PAYLOAD_LOGIN and inner.HasField("login"):
+        _check_texts(inner.login, inner.seq, "login")
+
+
+def _check_texts(message: Message, seq: int, member: str) -> None:
+    """protobuf hands bytes back where a text of an old schema is no UTF-8; nothing here expects that."""
+    for name in _TEXTS[message.DESCRIPTOR.full_name]:
+        if isinstance(getattr(message, name), bytes):
+            raise ParseError(f"payload {seq} ({member}) has a {name} that is no UTF-8 text")
 
 
 def _missing(message: Message, path: str) -> Iterator[str]:

@@ -134,6 +134,13 @@ def hold(line: Line) -> None:
     line.until_closed()
 
 
+def mute(line: Line) -> None:
+    """A script: read whatever comes and never say a word."""
+    with contextlib.suppress(OSError):
+        while line.socket.recv(65536):
+            pass
+
+
 class Scripted:
     """Listens on loopback; the n-th client meets the n-th script, later ones the last.
 

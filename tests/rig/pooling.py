@@ -44,6 +44,8 @@ NAMES = ("alice", "bob", "carol", "dave", "erin", "frank")
 AT_ONCE = ReconnectPolicy(backoff=Backoff(initial=0.01, cap=0.02, jitter=0))
 #: An answer to a login that never comes.
 SILENCE = "no answer"
+#: An exchange that hears nothing after the login.
+DEAF = "deaf"
 
 
 # The loop's own descriptors come with its first turn: let them be there before a test counts.
@@ -313,8 +315,9 @@ class ManualRuntime(Runtime):
 class Simulated(ManualRuntime):
     """No sockets either: ``answers(attempt)`` decides about each login, over all members.
 
-    It gives an exception that connecting raises, a logout reason with which the login is refused,
-    None to log in, or ``SILENCE`` for no answer. ``ends`` are the exchange's sides, ``attempts`` the times of the attempts by user.
+    It gives an exception that connecting raises, a logout reason with which the login is refused, None
+    to log in, ``SILENCE`` for no answer, or ``DEAF`` to log in and then hear nothing until
+    ``end.listen()``. ``ends`` are the exchange's sides, ``attempts`` the times of the attempts by user.
     """
 
     def __init__(self, answers: Callable[[int], Any] = lambda attempt: None, chance: float = 0.0) -> None:
@@ -365,6 +368,8 @@ class End:
         self.logins: list[seto.Login] = []
         self._runtime = runtime
         self._answer: Any = None
+        self.deaf = False
+        self._unheard = b""
         self._incoming = bytearray()
         self._ended = False
         self._arrived = gevent.event.Event()
@@ -485,14 +490,24 @@ class End:
             self._on_readable()
             self._poll()
 
+    def listen(self) -> None:
+        """Hear again, beginning with what was not heard."""
+        self.deaf = False
+        unheard, self._unheard = self._unheard, b""
+        self._take(unheard)
+
     def _take(self, data: bytes) -> None:
+        if self.deaf:
+            self._unheard += data
+            return
         now = self._runtime.now()
         self.exchange.receive_data(data)
         while (event := self.exchange.next_event(now)) is not None:
             if isinstance(event, LoginReceived):
                 self.logins.append(event.login)
-                if self._answer is None:
+                if self._answer is None or self._answer is DEAF:
                     self.exchange.accept_login("S", now, email="x", account_id=1)
+                    self.deaf = self._answer is DEAF
                 elif self._answer is not SILENCE:
                     self.exchange.logout(now, self._answer)
         if self.exchange.state.name == "LOGOUT_RECEIVED":

@@ -18,7 +18,7 @@ from smarkets_pool.exchange import EmbeddedExchange
 from smarkets_pool.session import Session, SessionSettings
 from smarkets_pool.session.tls import context_for
 from tests.rig.ends import order
-from tests.rig.peers import Line, Scripted, hold, session_with
+from tests.rig.peers import Line, Scripted, hold, mute, session_with
 
 AUTHORITY = trustme.CA()
 OTHER_AUTHORITY = trustme.CA()
@@ -192,7 +192,7 @@ def test_a_plain_server_is_named_as_a_possible_cause() -> None:
 
 def test_a_server_that_never_shakes_hands_times_out() -> None:
     """The handshake is bounded by socket_timeout and the connection closed."""
-    with Scripted(lambda line: line.until_closed()) as server:
+    with Scripted(mute) as server:
         session = Session(_settings(port=server.port, socket_timeout=0.1))
         with pytest.raises(ConnectTimeout, match="TLS handshake"):
             session.connect()
@@ -201,7 +201,7 @@ def test_a_server_that_never_shakes_hands_times_out() -> None:
 
 def test_a_connect_that_is_interrupted_leaves_nothing_open() -> None:
     """A gevent.Timeout in the middle of the handshake closes the socket and passes on."""
-    with Scripted(lambda line: line.until_closed()) as server:
+    with Scripted(mute) as server:
         session = Session(_settings(port=server.port))
         with gevent.Timeout(0.05), pytest.raises(gevent.Timeout):
             session.connect()
@@ -299,8 +299,14 @@ def test_a_client_certificate_is_shown(split: bool, tmp_path: pathlib.Path, ca_f
 @pytest.mark.parametrize(
     ("changes", "named"),
     [
-        ({"ssl_kwargs": {"do_handshake_on_connect": False, "ssl_version": 2}}, "do_handshake_on_connect, ssl_v"),
-        ({"ssl_kwargs": {"server_hostname": "x"}}, "known are ca_certs, cert_reqs, certfile, ciphers, keyfile"),
+        (
+            {"ssl_kwargs": {"do_handshake_on_connect": False, "ssl_version": 2}},
+            "do_handshake_on_connect, ssl_v",
+        ),
+        (
+            {"ssl_kwargs": {"server_hostname": "x"}},
+            "known are ca_certs, cert_reqs, certfile, ciphers, keyfile",
+        ),
         ({"ssl_kwargs": {"ciphers": "NO-SUCH-CIPHER"}}, "no TLS context can be made"),
         ({"ca_file": "/no/such/file"}, "ca_certs '/no/such/file' cannot be read"),
         ({"ssl_kwargs": {"certfile": "/no/such/file"}}, "certfile '/no/such/file' cannot be read"),
@@ -310,7 +316,7 @@ def test_a_client_certificate_is_shown(split: bool, tmp_path: pathlib.Path, ca_f
             {"ssl_context": ssl.create_default_context(), "ssl_kwargs": {"ciphers": "ALL"}},
             "ssl_context is used as it is",
         ),
-        ({"ca_file": __file__, "ssl_kwargs": {"ca_certs": __file__}}, "ca_file"),
+        ({"ca_file": __file__, "ssl_kwargs": {"ca_certs": __file__}}, "both ca_file and ssl_kwargs"),
     ],
 )
 def test_tls_settings_that_cannot_work_are_refused_before_any_socket(
