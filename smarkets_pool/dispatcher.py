@@ -255,9 +255,12 @@ class Dispatcher:
         Raises:
             InvalidCallbackError: unknown name, or the handler is not registered for it.
         """
-        if self._forget_refused(str(name), handler):
-            return
-        self.handlers[self.resolve(name)].remove(handler)
+        forgotten = self._forget_refused(str(name), handler)
+        try:
+            self.handlers[self.resolve(name)].remove(handler)
+        except InvalidCallbackError:
+            if not forgotten:
+                raise
 
     def add_global(self, handler: Handler) -> None:
         """Register a handler for everything.
@@ -273,11 +276,16 @@ class Dispatcher:
 
     def remove_global(self, handler: Handler) -> None:
         """Remove a global handler; one that was refused is forgotten."""
-        if not self._forget_refused("", handler):
+        forgotten = self._forget_refused("", handler)
+        try:
             self.global_handlers.remove(handler)
+        except InvalidCallbackError:
+            if not forgotten:
+                raise
 
     def _forget_refused(self, name: str, handler: object) -> bool:
-        kept = [entry for entry in self._refused if not (entry[0] == name and entry[1] is handler)]
+        # By equality: a bound method is a new object at each look.
+        kept = [entry for entry in self._refused if not (entry[0] == name and entry[1] == handler)]
         found = len(kept) < len(self._refused)
         self._refused = kept
         return found
@@ -317,12 +325,12 @@ class Dispatcher:
 def _filter(values: Iterable[Any] | None, kind: type, what: str) -> frozenset[Any]:
     if values is None:
         return frozenset()
-    if isinstance(values, (str, bytes, int)):
+    if isinstance(values, (str, bytes, int)) or not isinstance(values, Iterable):
         raise InvalidCallbackError(f"{what} is a list, such as [{values!r}], not {values!r}")
-    chosen = frozenset(values)
+    chosen = list(values)
     wrong = [value for value in chosen if not isinstance(value, kind)]
     if wrong:
         raise InvalidCallbackError(f"{what} holds {wrong[0]!r}, which is no {kind.__name__}")
     if not chosen:
         raise InvalidCallbackError(f"{what} is an empty list, so the handler would never be called")
-    return chosen
+    return frozenset(chosen)

@@ -33,18 +33,61 @@ from tests.rig.peers import Line, hold, session_with
 LOGOUT_REASONS = list(eto.LogoutReason.items())
 
 #: The vendor's list of names (SDK 9.4.4), in its order.
-VENDOR_ETO = "none ping pong gapfill heartbeat replay login login_response logout throttle_exceeded".split()
-VENDOR_SETO = """
-    eto login order_create order_rejected order_accepted order_executed order_cancel order_cancelled
-    order_invalid market_subscribe market_unsubscribe market_quotes contract_quotes order_cancel_rejected
-    order_execute_voided market_state event_subscribe event_unsubscribe runningball_notification
-    market_managed_state price_feed_subscribe price_feed_unsubscribe order_execute_confirmed
-    market_feed_subscribe market_feed_unsubscribe order_quantity_reduce order_quantity_reduced
-    order_quantity_reduce_rejected order_reduced order_cancel_all order_cancel_all_accepted
-    order_cancel_all_rejected throttle_limits_changed settings settings_accepted balance_changed
-    order_voided order_cancel_replace order_pending_replace order_cancel_replace_accepted
-    order_cancel_replace_rejected
-""".split()
+VENDOR_ETO = [
+    "none",
+    "ping",
+    "pong",
+    "gapfill",
+    "heartbeat",
+    "replay",
+    "login",
+    "login_response",
+    "logout",
+    "throttle_exceeded",
+]
+VENDOR_SETO = [
+    "eto",
+    "login",
+    "order_create",
+    "order_rejected",
+    "order_accepted",
+    "order_executed",
+    "order_cancel",
+    "order_cancelled",
+    "order_invalid",
+    "market_subscribe",
+    "market_unsubscribe",
+    "market_quotes",
+    "contract_quotes",
+    "order_cancel_rejected",
+    "order_execute_voided",
+    "market_state",
+    "event_subscribe",
+    "event_unsubscribe",
+    "runningball_notification",
+    "market_managed_state",
+    "price_feed_subscribe",
+    "price_feed_unsubscribe",
+    "order_execute_confirmed",
+    "market_feed_subscribe",
+    "market_feed_unsubscribe",
+    "order_quantity_reduce",
+    "order_quantity_reduced",
+    "order_quantity_reduce_rejected",
+    "order_reduced",
+    "order_cancel_all",
+    "order_cancel_all_accepted",
+    "order_cancel_all_rejected",
+    "throttle_limits_changed",
+    "settings",
+    "settings_accepted",
+    "balance_changed",
+    "order_voided",
+    "order_cancel_replace",
+    "order_pending_replace",
+    "order_cancel_replace_accepted",
+    "order_cancel_replace_rejected",
+]
 
 
 class Heard:
@@ -101,9 +144,22 @@ def test_read_modes_are_the_vendors_bits() -> None:
 
 def test_the_api_module_exports_what_the_vendors_did() -> None:
     """``smarkets_pool.api`` replaces ``smarkets.streaming_api.api`` by a changed import."""
-    names = """ConnectionError DecodeError GOOD_TIL_CANCELLED IMMEDIATE_OR_CANCEL InvalidCallbackError
-        ParseError SIDE_BID SIDE_OFFER Session SessionSettings SocketDisconnected StreamingAPIClient
-        eto seto""".split()
+    names = [
+        "ConnectionError",
+        "DecodeError",
+        "GOOD_TIL_CANCELLED",
+        "IMMEDIATE_OR_CANCEL",
+        "InvalidCallbackError",
+        "ParseError",
+        "SIDE_BID",
+        "SIDE_OFFER",
+        "Session",
+        "SessionSettings",
+        "SocketDisconnected",
+        "StreamingAPIClient",
+        "eto",
+        "seto",
+    ]
     assert sorted(api.__all__) == sorted(names)
     assert all(hasattr(api, name) for name in names)
     assert (api.SIDE_BID, api.SIDE_OFFER) == (seto.SIDE_BUY, seto.SIDE_SELL)
@@ -143,7 +199,7 @@ def test_a_named_handler_gets_the_payload_and_a_global_one_the_frame() -> None:
     with session_with(lambda line: _after_a_frame(line, market(2, 7))) as session:
         client = StreamingAPIClient(session)
         client.login()
-        client.add_handler("seto.market_subscribe", lambda message: calls.append(message))
+        client.add_handler("seto.market_subscribe", functools.partial(_note_message, calls))
         client.add_global_handler(lambda name, message: calls.append((name, message)))
         client.ping()
         client.flush()
@@ -155,6 +211,10 @@ def test_a_named_handler_gets_the_payload_and_a_global_one_the_frame() -> None:
     assert isinstance(frame, Frame)
     assert frame.protobuf == payload
     assert framed(frame.bytes) == market(2, 7)
+
+
+def _note_message(calls: list[object], message: seto.Payload) -> None:
+    calls.append(message)
 
 
 def _read_until(client: StreamingAPIClient, seen: list[object], count: int) -> None:

@@ -113,7 +113,11 @@ class EmbeddedExchange:
             self._certificates.close()
 
     def __enter__(self) -> EmbeddedExchange:
-        self.start()
+        try:
+            self.start()
+        except BaseException:
+            self.stop()  # there will be no __exit__ to remove the CA's file
+            raise
         return self
 
     def __exit__(

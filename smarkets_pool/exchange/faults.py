@@ -66,7 +66,7 @@ class Faults:
         return numbers
 
     def refusal(self, account: str, now: float) -> int | None:
-        """The reason with which a login is refused now, or None."""
+        """The reason with which the login that has come is refused, or None."""
         found = self._refusals.get(account)
         if found is None:
             return None
@@ -74,6 +74,7 @@ class Faults:
         if until is not None and now >= until:
             del self._refusals[account]
             return None
+        self._truth.record_fault("refuse_login", account, f"reason {reason}")
         return reason
 
 

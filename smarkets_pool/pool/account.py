@@ -72,10 +72,14 @@ class Account:
     def __repr__(self) -> str:
         return f"<Account {self.name!r}: {self.settings!r}>"
 
-    @property
-    def identity(self) -> tuple[str, int, str | None]:
-        """What must not be logged in twice: host, port and user name (None for a login by token)."""
-        return (self.settings.host, self.settings.port, self.settings.username)
+    def same_login(self, other: Account) -> bool:
+        """Whether both would log in as the same customer of the same exchange, as far as one can see."""
+        mine, theirs = self.settings, other.settings
+        if (mine.host, mine.port) != (theirs.host, theirs.port):
+            return False
+        if mine.username is not None or theirs.username is not None:
+            return mine.username == theirs.username
+        return mine.token == theirs.token
 
     def check(self) -> None:
         """Refuse what cannot work.

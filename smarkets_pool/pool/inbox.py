@@ -39,7 +39,7 @@ class Inbox:
     Args:
         after: called with each delivery once its handlers returned (the position moves on).
         drained: called when the queue has become empty (positions are saved).
-        parked: called when the greenlet has nothing more to do (its end is a deadline to be watched).
+        parked: called when the dispatcher greenlet begins to wait; it must not switch.
         on_room: called when a full inbox has fallen to half.
     """
 

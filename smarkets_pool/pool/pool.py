@@ -214,10 +214,10 @@ class Pool:
                 continue
             if other.account.name == account.name:
                 raise ConfigError(f"two accounts are called {account.name!r}")
-            if account.settings.username is not None and other.account.identity == account.identity:
+            if account.same_login(other.account):
                 raise ConfigError(
                     f"accounts {other.account.name!r} and {account.name!r} are the same login "
-                    f"{account.settings.username!r} at {account.settings.host}:{account.settings.port}"
+                    f"{account.settings.login_name!r} at {account.settings.host}:{account.settings.port}"
                 )
 
     def _enroll(self, account: Account) -> Member:

@@ -52,7 +52,7 @@ def refused(attempt: int) -> Exception:
     return ConnectionError("nobody listens")
 
 
-# --- when -----------------------------------------------------------------------------------------------
+# --- when ----------------------------------------------------------------------------------------------
 
 
 def test_delays_grow_up_to_the_cap():
@@ -92,9 +92,9 @@ def test_a_session_that_flaps_is_slowed_down():
     record = Record(pool)
     with pool:
         for _ in range(4):
-            runtime.advance(29)
+            runtime.advance(20)
             runtime.ends[-1].hang_up()
-            runtime.advance(10)
+            runtime.advance(9)
         assert [d.message.retry_in for d in record.of("member.down", "m0")] == [0.5, 1, 2, 4]
 
 
@@ -179,7 +179,7 @@ def test_a_broken_protocol_is_tried_three_times_more(trouble):
     with pool:
         runtime.advance(1000)
         assert len(runtime.attempts) == 4
-        assert "the protocol broke 4 times in a row" in pool["m0"].given_up
+        assert "the protocol broke 4 times" in pool["m0"].given_up
 
 
 def test_max_attempts_gives_up():
@@ -261,7 +261,7 @@ def test_a_limit_on_connecting_is_not_taken_for_a_trouble_of_one_address(monkeyp
         assert down.received_at - started < 0.3
 
 
-# --- an outage on purpose ---------------------------------------------------------------------------------
+# --- an outage on purpose ------------------------------------------------------------------------------
 
 
 def test_downtime_pauses_everybody_and_one_canary_probes():
@@ -278,7 +278,9 @@ def test_downtime_pauses_everybody_and_one_canary_probes():
         governor = pool.stats()["governor"]
         assert governor["paused"] and governor["canary"] == "m0" and governor["waiting"] == 7
         assert len(runtime.attempts) == 9
-        eventually(lambda: pool.stats()["governor"]["canary"] == "m1")  # m0's login timed out
+        eventually(lambda: pool.stats()["governor"]["canary"] is None)  # m0's login timed out
+        runtime.advance(0.01)
+        assert pool.stats()["governor"]["canary"] == "m1"
         assert len(runtime.attempts) == 10
 
 
@@ -342,7 +344,7 @@ def test_downtime_of_a_real_exchange_is_survived():
             pool.wait_until_up(timeout=5)
 
 
-# --- secrets that are asked for -----------------------------------------------------------------------------
+# --- secrets that are asked for ------------------------------------------------------------------------
 
 
 def test_a_callable_password_is_asked_at_each_login():
@@ -458,7 +460,7 @@ def test_a_secret_that_is_no_text_is_refused_without_quoting_it(secret):
             seen = seen.__cause__ or seen.__context__
 
 
-# --- each trouble by its name ---------------------------------------------------------------------------------
+# --- each trouble by its name --------------------------------------------------------------------------
 
 
 class Neighbour:

@@ -105,7 +105,7 @@ def test_a_self_signed_certificate_is_refused(tmp_path: pathlib.Path, ca_file: s
     context.load_cert_chain(pem)
     with (
         session_with(context=context, ca_file=ca_file) as session,
-        pytest.raises(TlsError, match="self[- ]signed"),
+        pytest.raises(TlsError, match=r"self[- ]signed"),
     ):
         session.log_in()
 
