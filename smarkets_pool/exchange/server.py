@@ -183,13 +183,15 @@ class ExchangeServer:
         if self._listener is not None:
             return
         family = gevent.socket.AF_INET6 if ":" in self.host else gevent.socket.AF_INET
-        listener = gevent.socket.socket(family, gevent.socket.SOCK_STREAM)
+        listener: Any = None
         try:
+            listener = gevent.socket.socket(family, gevent.socket.SOCK_STREAM)
             listener.setsockopt(gevent.socket.SOL_SOCKET, gevent.socket.SO_REUSEADDR, 1)
             listener.bind((self.host, self.port))
             listener.listen(_BACKLOG)
         except (OSError, ValueError, OverflowError) as error:
-            listener.close()
+            if listener is not None:
+                listener.close()
             raise ConfigError(f"cannot listen on {self.host}:{self.port}: {error}") from error
         self.port = listener.getsockname()[1]
         self._listener = listener

@@ -25,8 +25,10 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as folder:
         ready = pathlib.Path(folder) / "ready.json"
         exchange = subprocess.Popen(
-            [sys.executable, "-m", "smarkets_pool", "exchange", "--no-tls", "--port", "0"]
-            + ["--ready-file", str(ready)]
+            [
+                *(sys.executable, "-m", "smarkets_pool", "exchange"),
+                *("--no-tls", "--port", "0", "--ready-file", str(ready)),
+            ]
         )
         try:
             deadline = time.monotonic() + START_LIMIT

@@ -101,7 +101,7 @@ def main():
     check("logged in by password", ann.client.check_login() and ann.client.session.session)
     check("logged in by token", bob.client.check_login() and bob.client.session.session)
 
-    check("%d pings, %d pongs" % (PINGS, PINGS), ann.ping(PINGS) == PINGS)
+    check(f"{PINGS} pings, {PINGS} pongs", ann.ping(PINGS) == PINGS)
 
     subscribe = seto_pb2.MarketSubscribe()
     subscribe.market_id = where["markets"][0]["market_id"]
@@ -140,7 +140,7 @@ def main():
         trader.client.logout()
         last_name, last = trader.seen[-1]
         check(
-            "the %s account's logout is confirmed" % name,
+            f"the {name} account's logout is confirmed",
             last_name == "eto.logout" and last.eto_payload.logout.reason == eto_pb2.LOGOUT_CONFIRMATION,
         )
 
