@@ -70,7 +70,7 @@ class _ServedConnection:
                 peer.lost(self._server.now())
             if writer is not None:
                 writer.kill(block=False)
-            self._close()
+            self.close()
             self._ended.set()
 
     def _handshake(self) -> bool:
@@ -94,7 +94,8 @@ class _ServedConnection:
             return b""
         return data
 
-    def _close(self) -> None:
+    def close(self) -> None:
+        """Close the socket; again is fine."""
         with contextlib.suppress(OSError):
             self._socket.close()
 
@@ -122,7 +123,7 @@ class _ServedConnection:
                 try:
                     self._socket.sendall(data)
                 except OSError:
-                    self._close()  # wakes the reader, which ends the connection
+                    self.close()  # wakes the reader, which ends the connection
                     return
                 self._size -= len(data)
 
@@ -138,7 +139,7 @@ class _ServedConnection:
                     # On the socket below TLS: shutting down TLS itself would break the reader.
                     self._socket._sock.shutdown(gevent.socket.SHUT_WR)
                 self._ended.wait()
-        self._close()
+        self.close()
 
 
 class ExchangeServer:
@@ -218,7 +219,9 @@ class ExchangeServer:
                 gevent.sleep(0.1)
                 continue
             accepted.setsockopt(gevent.socket.IPPROTO_TCP, gevent.socket.TCP_NODELAY, 1)
-            self.spawn(_ServedConnection(self, accepted).run)
+            connection = _ServedConnection(self, accepted)
+            # A greenlet that is killed before its first switch runs no ``finally``, but its links.
+            self.spawn(connection.run).rawlink(lambda _, connection=connection: connection.close())
 
     def _keep_time(self) -> None:
         while True:

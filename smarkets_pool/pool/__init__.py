@@ -2,9 +2,10 @@
 
 from smarkets_pool.pool.account import Account
 from smarkets_pool.pool.delivery import Delivery
-from smarkets_pool.pool.member import DOWN, RECOVERING, UP, Member, MemberState
+from smarkets_pool.pool.member import Member
 from smarkets_pool.pool.pool import Pool, StopReport
 from smarkets_pool.pool.runtime import Runtime
+from smarkets_pool.pool.state import DOWN, RECOVERING, UP, MemberState
 
 __all__ = [
     "Account",

@@ -18,8 +18,9 @@ from smarkets_pool.pool.account import Account
 from smarkets_pool.pool.delivery import DELIVERY_NAMES, MARKET_NAMES, Delivery
 from smarkets_pool.pool.governor import Governor
 from smarkets_pool.pool.inbox import ErrorHandler
-from smarkets_pool.pool.member import UP, Member
+from smarkets_pool.pool.member import Member
 from smarkets_pool.pool.runtime import Runtime
+from smarkets_pool.pool.state import UP
 from smarkets_pool.pool.supervisor import Supervisor
 from smarkets_pool.pool.timekeeper import HasDeadlines, Timekeeper
 from smarkets_pool.stores import MemoryStore, SequenceStore
@@ -90,6 +91,7 @@ class Pool:
             self._timekeeper,
             rate=self._reconnect.login_rate,
             burst=self._reconnect.login_burst,
+            backoff=self._reconnect.backoff,
         )
         self._members: dict[str, Member] = {}
         self._error_handlers: list[ErrorHandler] = []
@@ -135,6 +137,7 @@ class Pool:
             NotPatchedError: its sockets would block the process.
             UsageError: the pool is stopping.
         """
+        self._check_kind(account)
         if self._stopping:
             raise UsageError(f"the pool is stopping, so account {account.name!r} cannot be added")
         if self._started:
@@ -220,9 +223,13 @@ class Pool:
                     f"{account.settings.login_name!r} at {account.settings.host}:{account.settings.port}"
                 )
 
-    def _enroll(self, account: Account) -> Member:
+    @staticmethod
+    def _check_kind(account: object) -> None:
         if not isinstance(account, Account):
             raise ConfigError(f"a pool is made of Account objects, not {type(account).__name__}")
+
+    def _enroll(self, account: Account) -> Member:
+        self._check_kind(account)
         self._check_unique(account)
         member = Member(
             account,

@@ -60,7 +60,8 @@ class Supervisor:
         mine = [greenlet for greenlet in self._greenlets if greenlet is not current]
         gevent.joinall(mine, timeout=timeout)
         killed = [greenlet for greenlet in mine if not greenlet.dead]
-        gevent.killall(killed, block=True, timeout=1.0)
+        gevent.killall(killed, block=False)
+        gevent.joinall(killed, timeout=1.0)  # killall's own timeout would raise
         return sorted(greenlet.name for greenlet in killed)
 
     def _write_lines(self) -> None:

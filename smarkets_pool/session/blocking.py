@@ -168,18 +168,27 @@ class Session:
         """
         if self.socket.connected:
             return
-        login = self.settings.login_message()
-        if self.account_sequence is not None:
-            # Both fields, as the vendor sends them: the exchange prefers the 64-bit one.
-            login.account_sequence = 0
-            login.account_sequence_64 = self.account_sequence
+        send_login = self._prepared_login()
         self._protocol = self._new_protocol()
         self._held.clear()
         self.send_buffer.clear()
         self.session = None
         self.socket.connect()
-        self._protocol.login(login, self._clock())
+        send_login()
         self.flush()
+
+    def _prepared_login(self) -> Callable[[], int]:
+        """Ask for the secret now, send the login when called.
+
+        A function, because the login must not be a local variable while connecting can fail: an error
+        keeps the frames it went through, and some show tracebacks with their variables.
+        """
+        login = self.settings.login_message()
+        if self.account_sequence is not None:
+            # Both fields, as the vendor sends them: the exchange prefers the 64-bit one.
+            login.account_sequence = 0
+            login.account_sequence_64 = self.account_sequence
+        return lambda: self._protocol.login(login, self._clock())
 
     def log_in(self) -> list[Received]:
         """Connect, log in and wait for the answer; return the frames read so far, in order.

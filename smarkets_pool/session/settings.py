@@ -103,26 +103,24 @@ class SessionSettings:
             ConfigError: no credentials, or a callable gave none.
         """
         self.check()
-        if self.token is not None:
-            token = _reveal(self.token, "token")
-            return seto.Login(cookie=_text(token, "token").encode() if isinstance(token, str) else token)
-        assert self.password is not None
-        password = _reveal(self.password, "password")
-        return seto.Login(username=self.username, password=_text(password, "password"))
+        made = _login(self)
+        if isinstance(made, str):
+            # Raised here, where no local variable is the secret: some show tracebacks with those.
+            raise ConfigError(made)
+        return made
 
 
-def _reveal(secret: Secret, what: str) -> str | bytes:
+def _login(settings: SessionSettings) -> seto.Login | str:
+    """The login, or a sentence that says why there is none; it never quotes the secret."""
+    what = "password" if settings.token is None else "token"
+    secret = settings.password if settings.token is None else settings.token
     value = secret() if callable(secret) else secret
     if not isinstance(value, (str, bytes)) or not value:
-        # The value itself never goes into a text.
-        raise ConfigError(f"the {what} is to be a non-empty text or bytes, and a {type(value).__name__} came")
-    return value
-
-
-def _text(secret: str | bytes, what: str) -> str:
+        return f"the {what} is to be a non-empty text or bytes, and a {type(value).__name__} came"
     try:
-        return (secret if isinstance(secret, bytes) else secret.encode()).decode()
+        data = value.encode() if isinstance(value, str) else value
+        if what == "token":
+            return seto.Login(cookie=data)
+        return seto.Login(username=settings.username, password=data.decode())
     except UnicodeError:
-        pass
-    # Outside of the handler: the error in hand there quotes the secret.
-    raise ConfigError(f"the {what} is no UTF-8 text")
+        return f"the {what} is no UTF-8 text"

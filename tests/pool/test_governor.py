@@ -4,6 +4,7 @@ from types import SimpleNamespace
 
 import pytest
 
+from smarkets_pool.policies import Backoff
 from smarkets_pool.pool.governor import Governor
 from smarkets_pool.pool.timekeeper import Timekeeper
 from tests.rig.pooling import ManualRuntime
@@ -16,7 +17,7 @@ class Bench:
         self.runtime = ManualRuntime()
         self.errors = []
         timekeeper = Timekeeper(self.runtime, lambda *error: self.errors.append(error))
-        self.governor = Governor(self.runtime, timekeeper, rate=rate, burst=burst)
+        self.governor = Governor(self.runtime, timekeeper, rate=rate, burst=burst, backoff=Backoff(jitter=0))
         self.admitted = []
         self.members = {}
 
@@ -80,12 +81,21 @@ def test_one_who_withdrew_is_not_admitted():
     assert bench.names() == ["a", "c"]
 
 
-def test_during_downtime_only_the_canary_is_admitted():
-    """Tokens or not."""
-    bench = Bench()
+def paused(burst: int = 3) -> Bench:
+    """A governor that has just heard of a downtime from "a", with three more waiting."""
+    bench = Bench(burst=burst)
     bench.ask("a")
     bench.governor.failed(bench.members["a"], downtime=True)
     bench.ask("b", "c", "d")
+    return bench
+
+
+def test_during_downtime_only_a_canary_is_admitted_and_not_at_once():
+    """Tokens or not: the first probe waits for the backoff's first delay, the others for the probe."""
+    bench = paused()
+    bench.runtime.advance(0.49)
+    assert bench.names() == ["a"]
+    bench.runtime.advance(0.02)
     assert bench.names() == ["a", "b"]
     assert bench.governor.snapshot() == {
         "waiting": 2,
@@ -97,37 +107,53 @@ def test_during_downtime_only_the_canary_is_admitted():
     assert bench.names() == ["a", "b"]
 
 
-@pytest.mark.parametrize("downtime", [True, False])
-def test_a_canary_that_fails_is_followed_by_the_next(downtime):
-    """For whatever reason it failed, the pause stays until somebody is in."""
-    bench = Bench()
-    bench.ask("a")
-    bench.governor.failed(bench.members["a"], downtime=True)
-    bench.ask("b", "c", "d")
-    bench.governor.failed(bench.members["b"], downtime=downtime)
-    bench.runtime.advance(1)
+def test_probes_come_at_growing_intervals_whoever_makes_them():
+    """A thousand waiting accounts must not probe one after the other as fast as they are refused."""
+    bench = paused()
+    times = []
+    for name in "bcd":
+        while name not in bench.names():
+            bench.runtime.advance(0.05)
+        times.append(bench.runtime.clock)
+        bench.governor.failed(bench.members[name], downtime=True)
+    assert times[1] - times[0] == pytest.approx(1.0, abs=0.06)
+    assert times[2] - times[1] == pytest.approx(2.0, abs=0.06)
+
+
+def test_sessions_that_one_downtime_ended_together_are_one_step():
+    """The pause does not grow with the number of accounts that were logged in."""
+    bench = Bench(burst=5)
+    bench.ask(*"abcd")
+    for name in "abcd":
+        bench.governor.failed(bench.members[name], downtime=True)
+    bench.ask("e")
+    bench.runtime.advance(0.51)
+    assert bench.names()[-1] == "e"
+
+
+def test_a_canary_that_fails_otherwise_is_followed_by_the_next():
+    """The pause stays until somebody is in, but a broken connection is no news of the downtime."""
+    bench = paused()
+    bench.runtime.advance(0.51)
+    bench.governor.failed(bench.members["b"], downtime=False)
+    bench.runtime.advance(0.1)
     assert bench.names() == ["a", "b", "c"]
     assert bench.governor.snapshot()["paused"]
 
 
 def test_a_canary_that_withdraws_is_followed_by_the_next():
     """It was removed, say."""
-    bench = Bench()
-    bench.ask("a")
-    bench.governor.failed(bench.members["a"], downtime=True)
-    bench.ask("b", "c")
+    bench = paused()
+    bench.runtime.advance(0.51)
     bench.governor.withdraw(bench.members["b"])
-    bench.runtime.advance(1)
+    bench.runtime.advance(0.1)
     assert bench.names() == ["a", "b", "c"]
 
 
 def test_a_canary_that_is_in_ends_the_pause():
     """The rest follow at the bucket's pace."""
-    bench = Bench(burst=1)
-    bench.ask("a")
-    bench.governor.failed(bench.members["a"], downtime=True)
-    bench.ask("b", "c", "d")
-    bench.runtime.advance(0.1)
+    bench = paused(burst=1)
+    bench.runtime.advance(0.51)
     assert bench.names() == ["a", "b"]
     bench.governor.succeeded(bench.members["b"])
     bench.runtime.advance(0.1)

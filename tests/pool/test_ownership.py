@@ -11,7 +11,7 @@ from smarkets_pool import Account, Pool, TimeoutPolicy, eto, seto
 from smarkets_pool.exceptions import ConnectTimeout, LoginTimeout, SendBufferFull, SendTimeout
 from smarkets_pool.exchange import EmbeddedExchange
 from smarkets_pool.exchange.certificates import Certificates
-from smarkets_pool.pool import inbox, member
+from smarkets_pool.pool import UP, inbox
 from smarkets_pool.pool.transport import HubTransport
 from tests.rig import ends as frames
 from tests.rig.pooling import (
@@ -120,7 +120,7 @@ def test_the_life_greenlet_is_gone_once_up_and_the_dispatcher_a_second_after_its
         assert len(greenlets(pool)) == 3
         runtime.advance(0.2)
         assert greenlets(pool) == []
-        assert [m.state for m in pool] == [member.UP] * 3
+        assert [m.state for m in pool] == [UP] * 3
 
 
 def test_a_dispatcher_of_a_given_up_account_ends_too():
@@ -387,7 +387,7 @@ def test_an_exception_in_a_hub_callback_costs_only_its_own_connection(where, mon
             end.writable()
         runtime.advance(1)
         assert isinstance(record.of("member.down", "m0")[0].message.error, ZeroDivisionError)
-        assert pool["m0"].state is member.UP
+        assert pool["m0"].state is UP
         assert not record.of("member.down", "m1")
         runtime.ends[1].say(execution(1))
         runtime.settle()
@@ -450,7 +450,7 @@ def test_stale_callbacks_of_an_old_connection_do_nothing():
         old, old_end = pool["m0"]._connection, runtime.ends[0]
         old_end.hang_up()
         runtime.advance(1)
-        assert pool["m0"].state is member.UP
+        assert pool["m0"].state is UP
         before = record.names("m0")
         old_end._incoming += b"\xff\xff\xff\xff\xff\xff"
         old._on_readable()
@@ -464,7 +464,7 @@ def test_stale_callbacks_of_an_old_connection_do_nothing():
         runtime.settle()
         assert old.next_deadline() is None
         assert record.names("m0") == before
-        assert pool["m0"].state is member.UP
+        assert pool["m0"].state is UP
         assert pool["m0"]._connection.number == 2 and len(runtime.ends) == 2
         assert pool.stats()["disconnects_total"] == 1
 
@@ -571,4 +571,4 @@ def test_an_account_may_be_an_account_of_another_pool_in_the_same_process():
             first.wait_until_up(timeout=5)
             second.wait_until_up(timeout=5)
             second.stop()
-            assert first["alice"].state is member.UP
+            assert first["alice"].state is UP

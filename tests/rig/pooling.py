@@ -516,7 +516,12 @@ class End:
 
 
 class SimulatedPool(Pool):
-    """Its clock stands still while it stops, so a stop that never ends must fail by itself."""
+    """Entered, its members have logged in. Its clock stands still in ``stop``, which must not hang."""
+
+    def __enter__(self) -> SimulatedPool:
+        super().__enter__()
+        self._runtime.settle()  # type: ignore[attr-defined]
+        return self
 
     def stop(self, timeout: float = 10.0) -> StopReport:
         with gevent.Timeout(3, AssertionError("the pool does not stop")):
