@@ -7,12 +7,15 @@ listed in the README: the SDK's defects are gone, its names and calls are the sa
 from __future__ import annotations
 
 import sys
+import time
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from google.protobuf.message import Message
 
 from smarkets_pool.dispatcher import BY_KEYWORD, Dispatcher, Handler, HandlerList
 from smarkets_pool.exceptions import LoginError, LoginTimeout, SocketDisconnected
+from smarkets_pool.policies import Deadline
 from smarkets_pool.session import Frame, Session
 from smarkets_pool.wire.payloads import ETO_NAMES, SETO_NAMES, enum_name, payload_name
 from smarkets_pool.wire.schema import seto_pb2 as seto
@@ -59,22 +62,32 @@ class StreamingAPIClient:
         Raises:
             LoginError: refused, with the reason.
             SocketDisconnected: the exchange closed without an answer.
-            ReceiveTimeout: no answer in time.
+            ReceiveTimeout, LoginTimeout: nothing came, or no answer, within ``socket_timeout``.
             ConnectionError, ProtocolError, ConfigError: as ``Session.connect`` and ``read``.
         """
         if not self.session.connected:
             # What is known of this connection stays: a second login on it has no answer of its own.
             self.last_login = None
         self.session.connect()
-        if not receive:
+        if not receive or self.session.logged_in:
             return
-        while not self._answered():
-            self.read()
+        if not self._read_until(lambda: self.last_login is not None):
+            self.session.disconnect()
+            raise LoginTimeout(f"no answer to the login within {self.session.settings.socket_timeout} s")
         self.check_login()
         self.flush()
 
-    def _answered(self) -> bool:
-        return self.last_login is not None
+    def _read_until(self, done: Callable[[], bool]) -> bool:
+        """Read and dispatch until ``done``; False if that took longer than one wait may.
+
+        The socket's own timeout starts anew with every byte, so a talkative peer could keep us for ever.
+        """
+        deadline = Deadline.after(self.session.settings.socket_timeout, time.monotonic())
+        while not done():
+            if deadline.passed(time.monotonic()):
+                return False
+            self.read()
+        return True
 
     def check_login(self) -> bool:
         """True if the last answer to a login was yes.
@@ -94,11 +107,14 @@ class StreamingAPIClient:
         return True
 
     def logout(self, receive: bool = True) -> None:
-        """Log out; with ``receive`` go on until the exchange confirms or closes; then disconnect."""
+        """Log out; with ``receive`` go on until the exchange confirms or closes; then disconnect.
+
+        The wait for the confirmation is limited by ``socket_timeout``.
+        """
         self.session.logout()
         try:
-            while receive and self.session.connected:
-                self.read()
+            if receive:
+                self._read_until(lambda: not self.session.connected)
         except SocketDisconnected:
             pass  # it closed without the confirmation: we are out all the same
         finally:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import inspect
 import sys
@@ -848,3 +849,47 @@ def test_a_dropped_frame_is_recovered(exchange: EmbeddedExchange) -> None:
     assert heard.names[-2:] == ["seto.order_accepted", "eto.pong"]
     client.logout()
     assert [fault.kind for fault in exchange.truth.faults] == ["drop"]
+
+
+# --- a peer that talks and never answers ----------------------------------------------------------
+
+
+def chatter(line: Line) -> None:
+    """Heartbeats for ever, out of turn: numbers that are always duplicates."""
+    line.payload()
+    with contextlib.suppress(OSError):
+        while True:
+            line.send(framed(seto.Payload(type=seto.PAYLOAD_ETO, eto_payload=eto.Payload(seq=0, type=5))))
+            gevent.sleep(0.005)
+
+
+def test_a_login_ends_however_much_the_peer_talks_beside_the_point() -> None:
+    """The socket's timeout starts anew with every byte; the wait for the answer does not."""
+    with session_with(chatter, socket_timeout=0.2) as session:
+        with pytest.raises(LoginTimeout, match=r"no answer to the login within 0\.2 s"):
+            StreamingAPIClient(session).login()
+        assert not session.connected
+
+
+def test_a_logout_ends_however_much_the_peer_talks_beside_the_point() -> None:
+    """Without a confirmation we leave all the same."""
+
+    def accept_and_chatter(line: Line) -> None:
+        line.accept()
+        chatter(line)
+
+    with session_with(accept_and_chatter, socket_timeout=0.2) as session:
+        client = StreamingAPIClient(session)
+        client.login()
+        client.logout()
+        assert not session.connected
+
+
+def test_a_client_may_go_on_with_a_session_that_is_logged_in() -> None:
+    """There is no second answer to wait for."""
+    with EmbeddedExchange(accounts=1, tls=False) as exchange:
+        session = Session(SessionSettings(**exchange.settings_for(0)))
+        session.log_in()
+        client = StreamingAPIClient(session)
+        client.login()
+        client.logout()

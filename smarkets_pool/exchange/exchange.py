@@ -8,6 +8,7 @@ and ``now_us`` (microseconds since the epoch, for what is printed on executions)
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import logging
 import secrets
 import string
@@ -117,13 +118,20 @@ class Exchange:
             return int(eto.LOGOUT_UNVERIFIED)
         return self.faults.refusal(account.username, now)
 
-    def open_session(self, peer: Peer, account: ExchangeAccount) -> str:
-        """Begin to remember a new session; return its id."""
+    def open_session(self, peer: Peer, account: ExchangeAccount, now: float) -> str:
+        """Begin to remember a new session; return its id. Those that are due are forgotten."""
+        self._forget_old_sessions(now)
         session_id = "".join(secrets.choice(_ID_LETTERS) for _ in range(_ID_LENGTH))
         self._sessions[session_id] = RememberedSession(
             account, peer.protocol.memory, peer.subscriptions, cancel_on_failure=False
         )
         return session_id
+
+    def _forget_old_sessions(self, now: float) -> None:
+        """Sessions are kept in the order in which they were opened, so a few looks at the front do."""
+        for session_id, session in list(itertools.islice(self._sessions.items(), 8)):
+            if session.left_at is not None and now - session.left_at > self.settings.session_memory:
+                del self._sessions[session_id]
 
     def resume_session(
         self, session_id: str, account: ExchangeAccount, now: float
@@ -137,6 +145,7 @@ class Exchange:
             return None
         for peer in list(self.peers):
             if peer.session_id == session_id:
+                peer.cancel_on_failure = False  # it has not failed: it goes on over there
                 peer.abort(now, "its session was resumed over another connection")
         session.left_at = None
         return session

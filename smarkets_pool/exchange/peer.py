@@ -195,7 +195,7 @@ class Peer:
             self._resume(account, event.session, event, now)
 
     def _open(self, account: ExchangeAccount, event: LoginReceived, now: float) -> None:
-        self.session_id = self._exchange.open_session(self, account)
+        self.session_id = self._exchange.open_session(self, account, now)
         self._enter(account)
         self.protocol.accept_login(self.session_id, now, email=account.username, account_id=account.id)
         self._announce_throttle(now)

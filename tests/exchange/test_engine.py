@@ -808,6 +808,7 @@ def test_subscribing_to_an_unknown_market_sends_one_empty_snapshot(rig: Rig) -> 
 
 # --- the rest ----------------------------------------------------------------------------------
 
+
 @pytest.mark.parametrize(
     "message",
     [

@@ -162,6 +162,33 @@ def test_a_canary_that_is_in_ends_the_pause():
     assert bench.names() == ["a", "b", "c", "d"]
 
 
+def test_probes_are_spaced_by_the_backoff_of_the_downtime():
+    """However many accounts wait, and each with a backoff of its own."""
+    bench = Bench(rate=1000, burst=100)
+    bench.ask("first")
+    bench.governor.failed(bench.members["first"], downtime=True)
+    bench.ask(*"abcde")
+    for _ in range(200):
+        bench.runtime.advance(0.1)
+        if (name := bench.governor.snapshot()["canary"]) is not None:
+            bench.governor.failed(bench.members[name], downtime=True)
+    times = [round(at - 1000, 1) for _, at in bench.admitted[1:]]
+    assert bench.names()[1:] == list("abcde")
+    gaps = [b - a for a, b in zip([0, *times], times, strict=False)]
+    assert gaps == pytest.approx([0.5, 1, 2, 4, 8], abs=0.15)
+
+
+def test_sessions_that_a_downtime_ends_together_are_one_step_of_its_backoff():
+    """A thousand logouts are one outage."""
+    bench = Bench()
+    bench.ask(*"abc")
+    for name in "abc":
+        bench.governor.failed(bench.members[name], downtime=True)
+    bench.ask("d")
+    bench.runtime.advance(0.6)
+    assert bench.names() == ["a", "b", "c", "d"]
+
+
 def test_a_failure_of_somebody_else_leaves_the_canary_alone():
     """Only its own end makes way for another."""
     bench = Bench()

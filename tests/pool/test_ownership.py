@@ -7,7 +7,7 @@ import gevent.socket
 import gevent.ssl
 import pytest
 
-from smarkets_pool import Account, Pool, TimeoutPolicy, eto, seto
+from smarkets_pool import UP, Account, Pool, TimeoutPolicy, eto, seto
 from smarkets_pool.exceptions import ConnectTimeout, LoginTimeout, SendBufferFull, SendTimeout
 from smarkets_pool.exchange import EmbeddedExchange
 from smarkets_pool.exchange.certificates import Certificates
