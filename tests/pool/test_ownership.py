@@ -11,7 +11,7 @@ from smarkets_pool import UP, Account, Pool, TimeoutPolicy, eto, seto
 from smarkets_pool.exceptions import ConnectTimeout, LoginTimeout, SendBufferFull, SendTimeout
 from smarkets_pool.exchange import EmbeddedExchange
 from smarkets_pool.exchange.certificates import Certificates
-from smarkets_pool.pool import UP, inbox
+from smarkets_pool.pool import inbox
 from smarkets_pool.pool.transport import HubTransport
 from tests.rig import ends as frames
 from tests.rig.pooling import (
