@@ -262,7 +262,7 @@ def test_what_takes_message_by_keyword_is_accepted(handler: Callable[..., object
 
 
 @pytest.mark.parametrize(
-    "handler", [good, print, [].append, lambda message, /: None, lambda message, name: None, lambda: None]
+    "handler", [good, len, [].append, lambda message, /: None, lambda message, name: None, lambda: None]
 )
 def test_what_does_not_take_message_by_keyword_is_refused(handler: Callable[..., object]) -> None:
     """A handler whose argument has another name could never be called by the client."""

@@ -389,6 +389,8 @@ class Session:
             error: Error
             if isinstance(event, Failed):
                 error = event.error
+            elif event.what == "login":
+                error = LoginTimeout(f"no answer to the login within {event.waited:.1f} s")
             else:
                 error = SequenceGapError(self.inseq, self.inseq, event.waited)
             self.disconnect()

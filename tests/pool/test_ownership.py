@@ -80,6 +80,19 @@ def test_a_peer_that_drips_its_answer_to_the_login_is_given_up_in_time():
             assert 0.2 < down.received_at - started < 1
 
 
+def test_a_byte_that_arrives_when_the_login_limit_ends_does_not_change_the_errors_name():
+    """The protocol's own deadline of the login may be seen first; it is the same trouble."""
+    runtime = Simulated(lambda attempt: SILENCE)
+    pool = simulated_pool(runtime, timeouts=TimeoutPolicy(login=5))
+    record = Record(pool)
+    with pool:
+        runtime.clock += 5
+        runtime.ends[0].push(b"\xff")
+        runtime.settle()
+        error = record.of("member.down", "m0")[0].message.error
+        assert isinstance(error, LoginTimeout) and str(error) == "no answer to the login within 5.0 s"
+
+
 def test_the_handshake_has_no_time_of_its_own_beside_the_connect_limit():
     """A server that accepts and says nothing at all ends like a dripping one."""
     with RawServer(Talk.say_nothing) as server:
