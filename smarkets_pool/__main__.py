@@ -15,7 +15,7 @@ def main() -> None:
             raise
         sys.exit(
             f"the command line needs {error.name}, which is not installed: "
-            "pip install 'smarkets-pool[cli,exchange]'"
+            "pip install '/path/to/smarkets_pool[cli,exchange]'"
         )
     cli(prog_name="smarkets-pool")
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import inspect
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from typing import Any, cast
 
 from google.protobuf.message import Message
@@ -176,16 +176,26 @@ class Dispatcher:
         names: every name that can be registered.
         calling: how handlers are called.
         market_names: names whose message has a market id, so that a market filter makes sense.
+        classes: further classes that stand for a name, beside those of messages.
+        never: names that exist and never arrive, each with what to register for instead.
 
     A registration that is refused is also remembered: ``problems`` keeps it until the same handler is
     deleted, so that a program that swallowed the error cannot start with a handler less than it thinks.
     """
 
     def __init__(
-        self, names: Iterable[str], calling: Calling, *, market_names: Collection[str] = frozenset()
+        self,
+        names: Iterable[str],
+        calling: Calling,
+        *,
+        market_names: Collection[str] = frozenset(),
+        classes: Mapping[type, str] | None = None,
+        never: Collection[str] = frozenset(),
     ) -> None:
         self._calling = calling
         self._market_names = market_names
+        self._classes = classes or {}
+        self._never = never
         self.handlers: dict[str, HandlerList] = {name: HandlerList(self._checker(name)) for name in names}
         self.global_handlers = HandlerList(self._checker(None))
         self._refused: list[tuple[str, object, str]] = []
@@ -202,24 +212,48 @@ class Dispatcher:
         Raises:
             InvalidCallbackError: there is none; the text suggests near ones.
         """
+        if isinstance(name, type) and name in self._classes:
+            return self._classes[name]
+        if isinstance(name, type) and issubclass(name, Message):
+            found = message_name(name)
+            if found is None:
+                raise InvalidCallbackError(
+                    f"{name.__name__} is no message that arrives by itself; "
+                    "register for the one that carries it, such as seto.MarketQuotes"
+                )
+            name = found
         if isinstance(name, str):
             if name in self.handlers:
                 return name
+            if name in self._never:
+                raise InvalidCallbackError(
+                    f"{name} is what we send, so it never arrives; "
+                    "register for its answer, such as seto.order_accepted"
+                )
             near = difflib.get_close_matches(name, self.handlers, n=3, cutoff=0.5)
             hint = f"; did you mean {' or '.join(near)}?" if near else ""
             raise InvalidCallbackError(f"nothing is called {name!r}{hint}")
-        if isinstance(name, type) and issubclass(name, Message):
-            found = message_name(name)
-            if found is not None and found in self.handlers:
-                return found
+        if callable(name):
             raise InvalidCallbackError(
-                f"{name.__name__} is no message that arrives by itself; "
-                "register for the one that carries it, such as seto.MarketQuotes"
+                f"{describe_handler(name)} stands where a name belongs: write "
+                "@pool.on('seto.order_executed') or @pool.on(seto.OrderExecuted) above it"
             )
         raise InvalidCallbackError(
             f"a handler is registered for a name such as 'seto.order_executed' "
             f"or a class such as seto.OrderExecuted, not for {name!r}"
         )
+
+    def check_name(self, name: object) -> None:
+        """Refuse a name or class that nothing is registered for; remembered, like a refused handler.
+
+        Raises:
+            InvalidCallbackError: as ``resolve``.
+        """
+        try:
+            self.resolve(name)
+        except InvalidCallbackError as error:
+            self._refused.append((str(name), None, str(error)))
+            raise
 
     def add(
         self,
@@ -228,8 +262,9 @@ class Dispatcher:
         *,
         accounts: Iterable[str] | None = None,
         market_ids: Iterable[int] | None = None,
+        known: Collection[str] | None = None,
     ) -> None:
-        """Register a handler, with filters if wanted.
+        """Register a handler, with filters if wanted; ``known`` are the accounts, if they stand already.
 
         Raises:
             InvalidCallbackError: unknown name or class, not callable, wrong arguments, an ``async def``
@@ -244,6 +279,9 @@ class Dispatcher:
                     f"{found} carries no market id, so {describe_handler(handler)} "
                     "cannot be registered with market_ids"
                 )
+            unknown = _unknown_accounts(found, route, known) if known is not None else []
+            if unknown:
+                raise InvalidCallbackError(unknown)
         except InvalidCallbackError as error:
             self._refused.append((str(name), handler, str(error)))
             raise
@@ -297,13 +335,7 @@ class Dispatcher:
         found = [sentence for _, _, sentence in self._refused]
         for name, handlers in (*self.handlers.items(), ("everything", self.global_handlers)):
             for route in handlers.routes:
-                for account in sorted(route.accounts - set(accounts)):
-                    near = difflib.get_close_matches(account, accounts, n=1)
-                    hint = f"; did you mean {near[0]!r}?" if near else ""
-                    found.append(
-                        f"{describe_handler(route.handler)} is registered for {name} of account "
-                        f"{account!r}, and there is no such account{hint}"
-                    )
+                found += _unknown_accounts(name, route, accounts)
         return found
 
     def _check(self, name: str | None, handler: object) -> None:
@@ -334,3 +366,15 @@ def _filter(values: Iterable[Any] | None, kind: type, what: str) -> frozenset[An
     if not chosen:
         raise InvalidCallbackError(f"{what} is an empty list, so the handler would never be called")
     return frozenset(chosen)
+
+
+def _unknown_accounts(name: str, route: Route, accounts: Collection[str]) -> list[str]:
+    found = []
+    for account in sorted(route.accounts - set(accounts)):
+        near = difflib.get_close_matches(account, accounts, n=1)
+        hint = f"; did you mean {near[0]!r}?" if near else ""
+        found.append(
+            f"{describe_handler(route.handler)} is registered for {name} of account "
+            f"{account!r}, and there is no such account{hint}"
+        )
+    return found

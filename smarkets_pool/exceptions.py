@@ -169,7 +169,7 @@ class HeartbeatTimeout(ConnectionError):
 
 
 class TlsError(ConnectionError):
-    """The peer could not prove who it is, or does not speak TLS: trying again cannot help."""
+    """The peer could not prove who it is: trying again cannot help."""
 
 
 # --- the peer's faults -------------------------------------------------------------------------
@@ -224,7 +224,10 @@ class LoginError(Error):
     def __init__(self, reason: int, reason_msg: str | None = None) -> None:
         self.reason = reason
         self.reason_msg = reason_msg if reason_msg is not None else f"UNKNOWN({reason})"
-        super().__init__(f"{self._what}: {self.reason_msg} (reason {reason})")
+        text = f"{self._what}: {self.reason_msg} (reason {reason})"
+        if self.reason_msg == "LOGOUT_UNAUTHORISED":
+            text += "; check user name and password, or token"
+        super().__init__(text)
 
 
 class LoggedOut(LoginError):

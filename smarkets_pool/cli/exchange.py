@@ -103,7 +103,7 @@ def _serve_commands(control: Control, over: gevent.event.Event) -> None:
     lines = FileObject(sys.stdin.fileno(), "rb", close=False)
     try:
         for line in lines:
-            answer = control.execute(json.loads(line))
+            answer = control.execute_line(line)
             sys.stdout.write(json.dumps(answer) + "\n")
             sys.stdout.flush()
     finally:

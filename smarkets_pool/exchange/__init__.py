@@ -3,6 +3,16 @@
 It uses ``wire``, ``protocol`` and ``exceptions`` of this package and nothing of the client's side.
 """
 
+try:
+    import sortedcontainers  # noqa: F401
+    import trustme  # noqa: F401
+except ModuleNotFoundError as _error:
+    raise ModuleNotFoundError(
+        f"the embedded exchange needs {_error.name}: install this package with its extra, "
+        "pip install '/path/to/smarkets_pool[exchange]'",
+        name=_error.name,
+    ) from _error
+
 from smarkets_pool.exchange.embedded import EmbeddedExchange, Login
 from smarkets_pool.exchange.exchange import Exchange
 from smarkets_pool.exchange.settings import ExchangeSettings

@@ -6,6 +6,7 @@ the caller's matter: the command line carries them as lines of JSON over a child
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -28,6 +29,14 @@ class Control:
             "truth": self._truth,
         }
 
+    def execute_line(self, line: bytes) -> dict[str, Any]:
+        """The same for a command as a line of JSON."""
+        try:
+            command = json.loads(line)
+        except ValueError as error:
+            return {"ok": False, "error": f"the command is no JSON: {error}"}
+        return self.execute(command)
+
     def execute(self, command: Mapping[str, Any]) -> dict[str, Any]:
         """The answer: ``{"ok": true, "value": ...}`` or ``{"ok": false, "error": sentence}``."""
         try:
@@ -38,6 +47,8 @@ class Control:
             return {"ok": True, "value": action(command)}
         except KeyError as error:
             return {"ok": False, "error": f"the command lacks {error}, or that is not known here"}
+        except (TypeError, ValueError, AttributeError) as error:
+            return {"ok": False, "error": f"the command cannot be read: {error}"}
         except Error as error:
             return {"ok": False, "error": str(error)}
 

@@ -8,13 +8,17 @@ from __future__ import annotations
 
 import dataclasses
 import secrets
+import socket
 import time
+import warnings
 from collections.abc import Sequence
 from types import TracebackType
 from typing import Any
 
+import gevent.socket
 import gevent.ssl
 
+from smarkets_pool.exceptions import UsageError
 from smarkets_pool.exchange.accounts import Accounts
 from smarkets_pool.exchange.certificates import Certificates
 from smarkets_pool.exchange.exchange import Exchange
@@ -104,6 +108,13 @@ class EmbeddedExchange:
         Raises:
             ConfigError: the address cannot be listened on.
         """
+        if not issubclass(socket.socket, gevent.socket.socket):
+            warnings.warn(
+                "this process is not monkey-patched: a client in it that waits for the exchange would keep "
+                "the exchange waiting too; put `from gevent import monkey; monkey.patch_all()` first",
+                RuntimeWarning,
+                stacklevel=2,
+            )
         self._server.start()
 
     def stop(self) -> None:
@@ -146,7 +157,15 @@ class EmbeddedExchange:
         return self._certificates.ca_file if self._certificates is not None else None
 
     def settings_for(self, number: int) -> dict[str, Any]:
-        """Arguments for ``Account`` or ``SessionSettings`` that log in as ``logins[number]``."""
+        """Arguments for ``Account`` or ``SessionSettings`` that log in as ``logins[number]``.
+
+        Raises:
+            UsageError: no such number, or the exchange does not listen yet.
+        """
+        if not 0 <= number < len(self.logins):
+            raise UsageError(f"there are logins 0 to {len(self.logins) - 1} at this exchange, not {number}")
+        if not self.port:
+            raise UsageError("the exchange has no port yet: use it in a with statement, or call start()")
         login = self.logins[number]
         return {
             "username": login.username,

@@ -15,7 +15,7 @@ contract, then the events (choice 24), ``order_accepted`` before the executions 
 How an order is judged, the first objection wins (fact sheet 3.4 and 3.5): validity (quantity, then
 price), account, market, contract, state of the market, funds, own resting orders. An enum number that
 this schema does not know is not read as its default: the order is invalid, without a reason, since the
-protocol has none for it.
+protocol has none for it. So is one whose label is too long to come back on every message about it.
 
 What a halt does (choice 20): GOOD_TIL_CANCELLED and GOOD_TILL_HALTED orders go, KEEP_IN_PLAY orders stay.
 SETTLED and VOIDED end those too. All with MARKET_HALTED, the only reason the schema has for it.
@@ -283,7 +283,8 @@ class Engine:
         reference = _optional(message, "reference")
         reasons = self._invalid_reasons(message)
         unknown = _has_unknown_enum(message, ("type", "side", "quantity_type", "price_type", "tif"))
-        if reasons or unknown:
+        too_long = len(message.label.encode()) > self.settings.max_label
+        if reasons or unknown or too_long:
             invalid = seto.OrderInvalid(seq=seq, reasons=reasons, reference=reference)
             work.messages.append(ToRequester(invalid))
             return

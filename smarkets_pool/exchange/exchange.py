@@ -8,12 +8,12 @@ and ``now_us`` (microseconds since the epoch, for what is printed on executions)
 from __future__ import annotations
 
 import dataclasses
-import itertools
 import logging
 import secrets
 import string
 from collections.abc import Callable, Iterable
 
+from smarkets_pool.exceptions import UsageError
 from smarkets_pool.exchange.accounts import Accounts, ExchangeAccount
 from smarkets_pool.exchange.engine import Effect, Engine, ToAccount, ToMarket, ToRequester
 from smarkets_pool.exchange.faults import Faults
@@ -69,6 +69,7 @@ class Exchange:
         self._wall_clock = wall_clock
         self._sessions: dict[str, RememberedSession] = {}
         self._numbers = 0
+        self._sweep_at = 64
 
     def __repr__(self) -> str:
         return f"<Exchange {len(self.peers)} connections, {self.engine!r}>"
@@ -128,10 +129,13 @@ class Exchange:
         return session_id
 
     def _forget_old_sessions(self, now: float) -> None:
-        """Sessions are kept in the order in which they were opened, so a few looks at the front do."""
-        for session_id, session in list(itertools.islice(self._sessions.items(), 8)):
+        """Looks at all of them each time their number has doubled: little work per session."""
+        if len(self._sessions) < self._sweep_at:
+            return
+        for session_id, session in list(self._sessions.items()):
             if session.left_at is not None and now - session.left_at > self.settings.session_memory:
                 del self._sessions[session_id]
+        self._sweep_at = 2 * len(self._sessions) + 64
 
     def resume_session(
         self, session_id: str, account: ExchangeAccount, now: float
@@ -191,6 +195,8 @@ class Exchange:
         ``inside`` writes the beginning of a frame first. ``away`` refuses its logins for so many
         seconds, so that things can happen while it is gone.
         """
+        if all(account.username != username for account in self.accounts):
+            raise UsageError(f"no account here has the user name {username!r}")
         if away is not None:
             self.faults.refuse_login(username, until=now + away)
         cut = [peer for peer in self.peers if peer.account is not None and peer.account.username == username]

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from google.protobuf.message import Message
 
+from smarkets_pool.exceptions import FrameTooLarge
 from smarkets_pool.exchange.accounts import ExchangeAccount
 from smarkets_pool.protocol import (
     Event,
@@ -247,12 +248,16 @@ class Peer:
             return
         faults, who = self._exchange.faults, self.account.username
         self.protocol.memory.outseq += faults.takes_skip(who)
-        if faults.takes_drop(who, message_name(type(message)) or ""):
-            self._collect()
+        dropped = faults.takes_drop(who, message_name(type(message)) or "")
+        self._collect()
+        try:
             self.protocol.send(message, now, is_replay=is_replay)
+        except FrameTooLarge as error:
+            # Costs this client its connection and nobody else anything.
+            self.abort(now, f"cannot be told: {error}")
+            return
+        if dropped:
             self.protocol.data_to_send()
-        else:
-            self.protocol.send(message, now, is_replay=is_replay)
 
     def log_out(self, reason: int, now: float) -> None:
         """Send a logout with that reason and close."""

@@ -26,7 +26,8 @@ __all__ = ["ExchangeServer"]
 
 _logger = logging.getLogger("smarkets_pool.exchange.server")
 
-_READ_SIZE = 65_536
+#: Small, so that a client that never pauses has little to say in each turn of the loop.
+_READ_SIZE = 8_192
 _BACKLOG = 4096
 #: How often the peers' deadlines are looked at, in seconds.
 _TICK = 0.05
@@ -63,8 +64,8 @@ class _ServedConnection:
             # closed too: closing over unread bytes would reset the connection and take our last words.
             while data := self._recv():
                 peer.receive(data, self._server.now())
-                # A client that never pauses must not keep the others waiting.
-                gevent.sleep(0)
+                # sleep(0) would only run callbacks: others' sockets must be polled in between.
+                gevent.sleep(1e-6)
         finally:
             if peer is not None:
                 peer.lost(self._server.now())

@@ -29,6 +29,7 @@ _RANGES: dict[str, tuple[float, float]] = {
     "session_memory": (0.0, _YEAR),
     "min_quantity": (1, MAX_QUANTITY),
     "max_quantity": (1, MAX_QUANTITY),
+    "max_label": (0, 2**16),
     "throttle_rate": (1, _UINT32),
     "throttle_burst": (1, _UINT32),
     "throttle_tick_ms": (1, _UINT32),
@@ -68,6 +69,8 @@ class ExchangeSettings:
     min_quantity: int = 1
     #: Largest quantity of a new order; above: INVALID_QUANTITY (choice 18).
     max_quantity: int = 2**31 - 1
+    #: Longest label of an order, in bytes; it comes back on every message about the order.
+    max_label: int = 1024
     #: Currency units every account starts with, up to eight digits after the point.
     opening_balance: Decimal = Decimal("10000.00")
     #: Order messages per second a session may send on average (captured value of the real exchange).

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import ssl
 from typing import Any
 
@@ -10,6 +11,10 @@ from smarkets_pool.policies import ReconnectPolicy, TimeoutPolicy
 from smarkets_pool.session.settings import Secret, SessionSettings
 
 __all__ = ["Account"]
+
+_NAMED = ("username", "password", "token", "host", "port", "ssl_context", "ca_file")
+#: Settings of a session that are rarely given: see ``SessionSettings``.
+_FURTHER = frozenset({"ssl", "ssl_kwargs", "socket_timeout", "tcp_nodelay"})
 
 
 class Account:
@@ -23,6 +28,7 @@ class Account:
         cancel_on_failure: ask the exchange after each login to cancel this account's orders when it
             loses us (``settings.cancel_all_on_failure``).
         settings: ready ``SessionSettings`` instead of the arguments above and below.
+        host, port: the exchange; without them the vendor's live one, stream.smarkets.com:3801.
         ssl_context, ca_file, session_settings: as in ``SessionSettings``; ``socket_timeout`` has no
             effect in a pool, whose ``TimeoutPolicy`` counts.
 
@@ -41,28 +47,36 @@ class Account:
         timeouts: TimeoutPolicy | None = None,
         cancel_on_failure: bool = False,
         settings: SessionSettings | None = None,
+        host: str | None = None,
+        port: int | None = None,
         ssl_context: ssl.SSLContext | None = None,
         ca_file: str | None = None,
         **session_settings: Any,
     ) -> None:
         if not isinstance(name, str) or not name:
             raise ConfigError(f"an account's name is a non-empty text, not {name!r}")
+        unknown = sorted(session_settings.keys() - _FURTHER)
+        if unknown:
+            near = difflib.get_close_matches(unknown[0], [*_NAMED, *_FURTHER], n=1)
+            hint = f"; did you mean {near[0]}?" if near else ""
+            raise ConfigError(f"account {name!r}: there is no setting {unknown[0]!r}{hint}")
         single = {
             "username": username,
             "password": password,
             "token": token,
+            "host": host,
+            "port": port,
             "ssl_context": ssl_context,
             "ca_file": ca_file,
             **session_settings,
         }
-        given = sorted(key for key, value in single.items() if value is not None)
+        given = {key: value for key, value in single.items() if value is not None}
         if settings is None:
-            try:
-                settings = SessionSettings(**single)
-            except TypeError as error:
-                raise ConfigError(f"account {name!r}: {error}") from error
+            settings = SessionSettings(**given)
         elif given:
-            raise ConfigError(f"account {name!r} has settings=, so {', '.join(given)} must go into them")
+            raise ConfigError(
+                f"account {name!r} has settings=, so {', '.join(sorted(given))} must go into them"
+            )
         self.name = name
         self.settings = settings
         self.reconnect = reconnect

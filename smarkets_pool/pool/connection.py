@@ -102,7 +102,7 @@ class Connection:
             if self._transport.pending():
                 self._runtime.call_soon(self._on_readable)
         except BaseException as error:  # noqa: BLE001 - see the module's text
-            self.disconnect(error)
+            self._broken(error)
 
     def _on_leftover(self) -> None:
         if self.closed or not self._reading:
@@ -112,7 +112,7 @@ class Connection:
             if self._transport.pending():
                 self._runtime.call_soon(self._on_readable)
         except BaseException as error:  # noqa: BLE001 - see the module's text
-            self.disconnect(error)
+            self._broken(error)
 
     def _pump(self) -> None:
         """Hand over every event there is, then send what the rules answered."""
@@ -164,7 +164,7 @@ class Connection:
         try:
             self._out.flush()
         except BaseException as error:  # noqa: BLE001 - see the module's text
-            self.disconnect(error)
+            self._broken(error)
 
     # --- time ------------------------------------------------------------------------------------
 
@@ -188,9 +188,15 @@ class Connection:
             self.protocol.handle_timer(now)
             self._pump()
         except BaseException as error:  # noqa: BLE001 - see the module's text
-            self.disconnect(error)
+            self._broken(error)
 
     # --- the end ---------------------------------------------------------------------------------
+
+    def _broken(self, error: BaseException) -> None:
+        """An error in a hub callback: this connection's end; Ctrl-C and SystemExit are the program's too."""
+        self.disconnect(error)
+        if isinstance(error, (KeyboardInterrupt, SystemExit)):
+            self._runtime.escalate(error)
 
     def disconnect(self, error: BaseException) -> None:
         """Close, once; ``error`` says why. Watchers stop before the socket closes."""

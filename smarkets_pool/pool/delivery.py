@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from typing import TYPE_CHECKING, Any
 
-from smarkets_pool.wire.payloads import MESSAGE_CLASSES, PAYLOAD_NAMES
+from smarkets_pool.wire.payloads import MESSAGE_CLASSES, PAYLOAD_NAMES, REQUEST_NAMES
 from smarkets_pool.wire.schema import seto_pb2 as seto
 
 if TYPE_CHECKING:
@@ -16,6 +16,7 @@ __all__ = [
     "Delivery",
     "LIFECYCLE",
     "MARKET_NAMES",
+    "NEVER_DELIVERED",
     "MemberDownEvent",
     "MemberGap",
     "MemberRecovering",
@@ -70,6 +71,8 @@ class MemberGap:
     kind "stream": payloads of this session; ``recoverable`` while a replay is awaited, and once more
         with False if the session ended before it came (the resume then brings the account's events).
     kind "account": events of the account that the exchange no longer has; never recoverable.
+    kind "sent": what we sent as ``first`` to ``last`` did not reach the exchange, which asked for it again;
+        some of it was not repeated because it was too old (orders) or no longer kept. Never recoverable.
     kind "regressed": the exchange counts again from ``first`` although ``last`` was seen: it lost its
         state, and what it lost cannot be had.
     """
@@ -91,11 +94,14 @@ class MemberStalled:
 class MemberSlowHandler:
     """The inbox is full, so reading stopped: ``frames`` and ``size`` (bytes) wait for the handlers.
 
-    Delivered once until the handlers caught up. Heartbeats go on.
+    ``handler`` is the one that was running then, for ``running_for`` seconds. Delivered once until the
+    handlers caught up, and logged at once. Heartbeats go on.
     """
 
     frames: int
     size: int
+    handler: str
+    running_for: float
 
 
 #: Lifecycle name -> what its delivery carries as ``message``.
@@ -109,8 +115,17 @@ LIFECYCLE: dict[str, type] = {
 }
 LIFECYCLE_NAMES = {cls: name for name, cls in LIFECYCLE.items()}
 
-#: Every name a pool's handler can be registered for.
-DELIVERY_NAMES: tuple[str, ...] = (*PAYLOAD_NAMES, *LIFECYCLE)
+#: What only a client sends.
+NEVER_DELIVERED = frozenset({*REQUEST_NAMES, "seto.login", "eto.login"})
+#: Every name a pool's handler can be registered for: what can arrive.
+DELIVERY_NAMES: tuple[str, ...] = (
+    *(
+        name
+        for name in PAYLOAD_NAMES
+        if name not in REQUEST_NAMES and name not in ("seto.login", "eto.login")
+    ),
+    *LIFECYCLE,
+)
 
 #: Names whose message says which market it is about.
 MARKET_NAMES = frozenset(
@@ -129,7 +144,9 @@ class Delivery:
     protobuf, bytes: the whole payload, parsed and as it came; None for ``member.*``.
     seq: its number in the session, 0 for ``member.*``. account_sequence: its number in the account's
         history, if it has one.
-    is_replay: sent again by the exchange. received_at: seconds on the monotonic clock.
+    is_replay: sent again by the exchange, though perhaps never seen here: what happened while the account
+        was away arrives for the first time with it. Never skip a delivery for it.
+    received_at: seconds on the monotonic clock.
     """
 
     account: str

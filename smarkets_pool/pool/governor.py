@@ -65,7 +65,8 @@ class Governor:
     def failed(self, candidate: Candidate, *, downtime: bool) -> None:
         """A member's attempt or session ended; ``downtime`` if the exchange said so."""
         now = self._runtime.now()
-        if downtime and now >= self._paused_until:
+        probe_failed = self._downtimes > 0 and self._canary is candidate
+        if (downtime or probe_failed) and now >= self._paused_until:
             # One step per probe, however many sessions the downtime ended together.
             self._downtimes += 1
             self._paused_until = now + self._backoff.delay(self._downtimes, self._runtime.random)

@@ -38,7 +38,7 @@ class Inbox:
 
     Args:
         after: called with each delivery once its handlers returned (the position moves on).
-        drained: called when the queue has become empty (positions are saved).
+        drained: called when the queue has become empty, and now and then before (positions are saved).
         parked: called when the dispatcher greenlet begins to wait; it must not switch.
         on_room: called when a full inbox has fallen to half.
     """
@@ -71,6 +71,7 @@ class Inbox:
         self._parked_since: float | None = None
         self._waking = False
         self._busy = False
+        self._running: tuple[object, float] | None = None
         self._was_full = False
         self._closed = False
         self.delivered = 0
@@ -89,6 +90,14 @@ class Inbox:
     def full(self) -> bool:
         """Whether reading should stop until the handlers have caught up."""
         return len(self._queue) >= MAX_FRAMES or self._size >= MAX_SIZE
+
+    @property
+    def current(self) -> tuple[str, float]:
+        """The handler that runs and for how many seconds; an empty name if none does."""
+        if self._running is None:
+            return "", 0.0
+        handler, since = self._running
+        return describe_handler(handler), self._runtime.now() - since
 
     @property
     def idle(self) -> bool:
@@ -193,6 +202,7 @@ class Inbox:
                 self._on_room()
             turn += 1
             if turn % TURN == 0:
+                self._drained()  # under steady load the queue is never empty
                 self._runtime.breathe()
         self._drained()
 
@@ -200,8 +210,11 @@ class Inbox:
         for route in self._dispatcher.routes_for(delivery.name):
             if not route.wants(delivery.account, delivery.message):
                 continue
+            self._running = (route.handler, self._runtime.now())
             try:
                 route.handler(delivery)
+            except (KeyboardInterrupt, SystemExit):
+                raise  # meant for the program: out of this greenlet it reaches the main one
             except BaseException as error:
                 if self._closed and isinstance(error, gevent.GreenletExit):
                     raise  # killed because it did not end; otherwise it is the handler's own
@@ -213,3 +226,5 @@ class Inbox:
                     delivery.name,
                 )
                 self._on_error(delivery, error)
+            finally:
+                self._running = None

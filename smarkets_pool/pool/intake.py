@@ -7,6 +7,7 @@ session's numbers. What is missing is delivered as ``member.gap`` before whateve
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -34,6 +35,7 @@ from smarkets_pool.protocol import (
     LogoutReceived,
     Probed,
     Received,
+    ReplayAnswered,
     State,
     TimedOut,
     Verdict,
@@ -50,8 +52,9 @@ class Intake:
     """One member's arrivals, over all its connections.
 
     Args:
-        patience: seconds that a resume may take; a full inbox holds this clock.
+        patience: seconds that a resume may bring nothing; a full inbox holds this clock.
         changed: called with every change of ``state``.
+        log: writes a log line from a greenlet, since this may run in the hub.
     """
 
     def __init__(
@@ -63,6 +66,7 @@ class Intake:
         clock: Callable[[], float],
         patience: float,
         changed: Callable[[], None],
+        log: Callable[..., None],
     ) -> None:
         self._member = member
         self._name = member.account.name
@@ -76,6 +80,9 @@ class Intake:
         self._resume_due: float | None = None
         self._slow = False
         self._refetched: int | None = None
+        self._log = log
+        #: The account's number before the first event seen here, or None before there was one.
+        self.baseline: int | None = None
         self.state = DOWN
         self.sequence = AccountSequence()
         self.duplicates = 0
@@ -83,12 +90,20 @@ class Intake:
         self.gaps_found = 0
         self.gaps_filled = 0
         self.holes = 0
+        self.withheld = 0
+
+    def begin_after(self, position: int | None) -> None:
+        """The next event expected is the one after ``position``; None: whichever comes."""
+        self.baseline = position
+        self.sequence = AccountSequence(position)
 
     # --- a connection begins and ends ------------------------------------------------------------
 
     def begin(self, session_id: str, asked: int | None) -> None:
         """A login succeeded that asked for the account's events from ``asked`` on."""
         self._session_id = session_id
+        if asked is not None and self.sequence.last_seen is None:
+            self.baseline = asked - 1
         self.sequence.begin_resume(asked)
         self._resuming = True
         self._resume_due = self._clock() + self._patience
@@ -123,6 +138,8 @@ class Intake:
             self.post(MemberGap("stream", event.first, event.last, recoverable=False))
         elif isinstance(event, LogoutReceived):
             connection.disconnect(LoggedOut(event.reason, event.reason_name))
+        elif isinstance(event, ReplayAnswered):
+            self._on_replay_answered(event)
         elif isinstance(event, Probed):
             self.post(MemberStalled(event.silence))
         elif isinstance(event, TimedOut):
@@ -132,12 +149,38 @@ class Intake:
 
     def on_batch(self, connection: Connection) -> None:
         """A read's worth of events is over: stop reading if the handlers are behind, and wake them."""
-        if self._inbox.full:
+        # After our logout only its confirmation is awaited, however full the inbox is.
+        if self._inbox.full and connection.protocol.logged_in:
             connection.pause_reading()
             if not self._slow:
                 self._slow = True
-                self.post(MemberSlowHandler(len(self._inbox), self._inbox.size))
+                self._report_slow()
         self._inbox.wake()
+
+    def _report_slow(self) -> None:
+        """A delivery, and a log line too: the delivery stands behind the handler it is about."""
+        handler, running_for = self._inbox.current
+        self.post(MemberSlowHandler(len(self._inbox), self._inbox.size, handler, running_for))
+        self._log(
+            logging.WARNING,
+            "account %s: %d deliveries wait, reading stopped; handler %s has been running for %.1f s",
+            self._name,
+            len(self._inbox),
+            handler,
+            running_for,
+        )
+
+    def _on_replay_answered(self, event: ReplayAnswered) -> None:
+        if not event.withheld:
+            return
+        self.withheld += len(event.withheld)
+        self.post(MemberGap("sent", event.withheld[0], event.withheld[-1], recoverable=False))
+        self._log(
+            logging.WARNING,
+            "account %s: the exchange asked for what we sent as %s again and did not get it: too old",
+            self._name,
+            ", ".join(map(str, event.withheld[:20])),
+        )
 
     def on_room(self, connection: Connection | None) -> None:
         """The handlers have caught up: read again."""
@@ -154,6 +197,8 @@ class Intake:
         self._inbox.put(Delivery(self._name, self._member, name, message, None, None, 0, None, False, now))
 
     def _on_received(self, connection: Connection, received: Received) -> None:
+        if self._resuming:
+            self._resume_due = received.received_at + self._patience
         message = message_of(received.payload)
         number = account_sequence_of(received.name, message)
         if number is not None and not self._admit(connection, number, received):
@@ -183,6 +228,8 @@ class Intake:
 
     def _admit(self, connection: Connection, number: int, received: Received) -> bool:
         """Judge an event by the account's own numbers; announce what is missing before it."""
+        if self.sequence.last_seen is None:
+            self.baseline = number - 1
         found = self.sequence.check(number, is_replay=received.is_replay)
         if found.verdict is Verdict.DUPLICATE:
             self.duplicates += 1

@@ -18,7 +18,7 @@ from typing import Any, Protocol
 
 import gevent
 
-from smarkets_pool.exceptions import ConnectTimeout, LoginTimeout
+from smarkets_pool.exceptions import ConnectTimeout, Error, LoginTimeout
 from smarkets_pool.policies import Attempts, Decision, ReconnectPolicy, TimeoutPolicy, Trouble
 from smarkets_pool.pool.account import Account
 from smarkets_pool.pool.governor import Governor
@@ -109,10 +109,11 @@ class Life:
 
     def lost(self, error: BaseException) -> None:
         """The connection is lost, or an attempt failed: decide what comes next, and tell."""
-        self.why_down = str(error) or repr(error)
         if self.stopping:
+            self.why_down = "it was stopped"
             self._owner.down(error, None)
             return
+        self.why_down = str(error) or repr(error)
         if self._up_since is not None:
             if self._runtime.now() - self._up_since >= self._reconnect.stable_after:
                 self._history = Attempts()
@@ -154,6 +155,8 @@ class Life:
         # A link, because a greenlet killed before it ran executes neither its body nor a finally.
         if self._greenlet is greenlet:
             self._greenlet = None
+            if not self.stopping:
+                self.lost(Error("the attempt to connect was killed from outside"))
             self._changed()
 
     def _attempt(self) -> None:

@@ -30,10 +30,10 @@ from smarkets_pool.pool.state import DOWN, RECOVERING, MemberState
 from smarkets_pool.pool.subscriptions import Subscriptions
 from smarkets_pool.pool.supervisor import Supervisor
 from smarkets_pool.pool.timekeeper import Timekeeper
-from smarkets_pool.protocol import AccountSequence, Event, Received
+from smarkets_pool.protocol import Event, Received
 from smarkets_pool.session import Session
 from smarkets_pool.stores import Position, SequenceStore
-from smarkets_pool.wire.payloads import message_name
+from smarkets_pool.wire.payloads import REQUEST_NAMES, message_name
 from smarkets_pool.wire.schema import seto_pb2 as seto
 
 __all__ = ["Member"]
@@ -72,7 +72,8 @@ class Member:
         self._on_change = on_change
         self._connection: Connection | None = None
         self._parting: bool | None = None
-        self._ever_ordered = False
+        self._known = False
+        self._retired = False
         self._position: int | None = None
         self._saved: int | None = None
         self._subscriptions = Subscriptions()
@@ -96,6 +97,7 @@ class Member:
             clock=runtime.now,
             patience=self._timeouts.give_up_after,
             changed=self._state_changed,
+            log=supervisor.log,
         )
         self._life = Life(
             self,
@@ -118,6 +120,11 @@ class Member:
         return f"<Member {self.account.name!r} {self.state}{why}>"
 
     # --- what users ask --------------------------------------------------------------------------
+
+    @property
+    def name(self) -> str:
+        """Our name of the account, the same as ``account.name``."""
+        return self.account.name
 
     @property
     def state(self) -> MemberState:
@@ -152,11 +159,13 @@ class Member:
             ConnectionError: the connection broke while sending: the message may have left.
         """
         name = message_name(type(message)) or ""
+        if name not in REQUEST_NAMES:
+            raise UsageError(
+                f"{type(message).__name__} is not what a client asks of an exchange; nothing was sent"
+            )
         connection = self._require(name)
         if connection.waiting > SEND_LIMIT:
             raise SendBufferFull(self.account.name, connection.waiting, SEND_LIMIT)
-        if name.startswith("seto.order_"):
-            self._ever_ordered = True  # before it is: a send that breaks may have left all the same
         number = connection.send(message)
         self._subscriptions.note(message)
         self._watch_time()
@@ -202,12 +211,15 @@ class Member:
             "gaps_found_total": intake.gaps_found,
             "gaps_filled_total": intake.gaps_filled,
             "holes_total": intake.holes,
+            "withheld_total": intake.withheld,
             "logins_total": self._logins,
             "login_failures_total": life.failures,
             "disconnects_total": self._disconnects,
         }
 
     def _wish(self, what: int | Message, market_class: type[Message]) -> int | None:
+        if not isinstance(what, (int, Message)) or isinstance(what, bool):
+            raise UsageError(f"a subscription is a market id or a *_subscribe message, not {what!r}")
         message = what if isinstance(what, Message) else market_class(market_id=what)
         if not Subscriptions.is_wish(message):
             raise UsageError(f"{type(message).__name__} is neither a subscription nor the end of one")
@@ -252,7 +264,7 @@ class Member:
         position = self._store.load(self.account.name)
         if position is not None:
             self._position = self._saved = position.account_sequence
-            self._intake.sequence = AccountSequence(self._position)
+            self._intake.begin_after(self._position)
 
     def start(self) -> None:
         """Want to be connected from now on."""
@@ -267,6 +279,8 @@ class Member:
         if self._connection is not None:
             try:
                 self._connection.logout()
+                # A full inbox had stopped the reading; the confirmation is to be read all the same.
+                self._connection.start_reading()
             except Error as error:
                 self._connection.disconnect(error)
             self._watch_time()
@@ -277,15 +291,18 @@ class Member:
             self._connection.disconnect(Error("the pool closed it"))
         self._timekeeper.forget(self)
 
-    def save(self) -> None:
-        """Put the position into the store if it moved."""
+    def retire(self) -> None:
+        """Save the position, for the last time: another member may own the account from here."""
         self._save_position()
+        self._retired = True
 
     def inherit(self, former: Member) -> None:
         """Go on for a member that was replaced: its subscriptions, settings, and whether it traded."""
         for message in former._subscriptions:
             self._subscriptions.note(message)
-        self._ever_ordered = former._ever_ordered
+        self._known = former._known or former._logins > 0
+        # What the former had seen and not handled comes again: it begins where that one began.
+        self._intake.begin_after(former._intake.baseline)
 
     # --- from one part to the next ---------------------------------------------------------------
 
@@ -293,12 +310,15 @@ class Member:
         """The account number to resume from: the last *handled* one, never the one after it.
 
         Whether the exchange sends it again is not documented; if it does, it is dropped and proves
-        that the history reaches back. With orders out and no event seen, everything is asked for; with
-        events that still wait for their first handler to return, what comes after those.
+        that the history reaches back. Before any was handled it is the one before the first seen; and if
+        none was seen although we were logged in before, everything: an order of an earlier program may
+        have been executed while the connection was down.
         """
         if self._position is not None:
             return self._position
-        return 1 if self._ever_ordered else self._intake.sequence.last_seen
+        if self._intake.baseline is not None:
+            return max(1, self._intake.baseline)
+        return 1 if self._known or self._logins else None
 
     def take_over(self, session: Session, frames: list[Received], asked: int | None) -> None:
         """From a blocking session to a connection of the hub, without a switch in between."""
@@ -317,6 +337,7 @@ class Member:
         self._intake.begin(session_id, asked)
         for received in frames:
             self._intake.on_event(connection, received)
+        connection.start_reading()
         if self._life.stopping:
             self.stop()
             return
@@ -325,9 +346,9 @@ class Member:
                 connection.send(message)
             # The end of the resume has no mark of its own; pongs come in order, so this one's is it.
             connection.ping()
-        except Error:
-            return  # it has disconnected, and that has been dealt with
-        connection.start_reading()
+        except Error as error:
+            connection.disconnect(error)  # most have disconnected already; then this does nothing
+            return
         self._inbox.wake()
         self._watch_time()
 
@@ -376,7 +397,7 @@ class Member:
     def _save_position(self) -> None:
         self._on_change()
         position = self._position
-        if position is None or position == self._saved:
+        if position is None or position == self._saved or self._retired:
             return
         try:
             self._store.save_many([(self.account.name, Position(position))])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import logging
 from collections.abc import Callable, Iterable, Iterator
@@ -12,10 +13,22 @@ import gevent
 import gevent.event
 
 from smarkets_pool.dispatcher import BY_DELIVERY, Dispatcher, Handler
-from smarkets_pool.exceptions import ConfigError, InvalidCallbackError, PoolError, UsageError
+from smarkets_pool.exceptions import (
+    ConcurrentUseError,
+    ConfigError,
+    InvalidCallbackError,
+    PoolError,
+    UsageError,
+)
 from smarkets_pool.policies import Deadline, ReconnectPolicy, TimeoutPolicy
 from smarkets_pool.pool.account import Account
-from smarkets_pool.pool.delivery import DELIVERY_NAMES, MARKET_NAMES, Delivery
+from smarkets_pool.pool.delivery import (
+    DELIVERY_NAMES,
+    LIFECYCLE_NAMES,
+    MARKET_NAMES,
+    NEVER_DELIVERED,
+    Delivery,
+)
 from smarkets_pool.pool.governor import Governor
 from smarkets_pool.pool.inbox import ErrorHandler
 from smarkets_pool.pool.member import Member
@@ -94,19 +107,29 @@ class Pool:
             backoff=self._reconnect.backoff,
         )
         self._members: dict[str, Member] = {}
+        #: Accounts that a call is taking out or replacing; a second one at a time would leave two members.
+        self._in_change: set[str] = set()
         self._error_handlers: list[ErrorHandler] = []
         self._changed = gevent.event.Event()
         self._stopped = gevent.event.Event()
         self._started = False
         self._stopping = False
         self._report: StopReport | None = None
+        if isinstance(accounts, Account):
+            raise ConfigError(f"a pool is made of a list of accounts: Pool([{accounts!r}])")
         for account in accounts:
             self._enroll(account)
 
     @staticmethod
     def new_dispatcher() -> Dispatcher:
         """An empty dispatcher for deliveries, to register handlers before there is a pool."""
-        return Dispatcher(DELIVERY_NAMES, BY_DELIVERY, market_names=MARKET_NAMES)
+        return Dispatcher(
+            DELIVERY_NAMES,
+            BY_DELIVERY,
+            market_names=MARKET_NAMES,
+            classes=LIFECYCLE_NAMES,
+            never=NEVER_DELIVERED,
+        )
 
     def __repr__(self) -> str:
         up = sum(member.state is UP for member in self._members.values())
@@ -137,27 +160,61 @@ class Pool:
             NotPatchedError: its sockets would block the process.
             UsageError: the pool is stopping.
         """
+        self._runtime.check_thread()
         self._check_kind(account)
         if self._stopping:
             raise UsageError(f"the pool is stopping, so account {account.name!r} cannot be added")
         if self._started:
-            account.check()
-            self._runtime.check(account.settings)
+            self._check_usable(account)
         member = self._enroll(account)
         if self._started:
-            member.load()
+            try:
+                member.load()
+            except BaseException:
+                del self._members[account.name]
+                raise
             member.start()
         return member
 
     def remove(self, name: str, *, timeout: float = 10.0) -> None:
         """Log an account out, let its handlers finish, and forget it. Its position stays in the store.
 
+        Handlers that still run when ``timeout`` seconds are over are killed.
+
         Raises:
             KeyError: no such account.
+            ConcurrentUseError: it is being removed, updated or restarted already.
         """
+        with self._changing(name):
+            self._take_out(name, timeout)
+
+    @contextlib.contextmanager
+    def _changing(self, name: str, *, inside_handler: bool = True) -> Iterator[Member]:
+        """One change of an account at a time."""
+        self._runtime.check_thread()
         member = self[name]
-        deadline = Deadline.after(timeout, self._runtime.now())
-        self._retire([member], deadline)
+        if name in self._in_change:
+            raise ConcurrentUseError(f"account {name!r} is being removed, updated or restarted already")
+        if not inside_handler and member.inbox.greenlet is gevent.getcurrent():
+            # What this handler has in hand counts as handled when it returns; a new member that began
+            # before that would be given it again.
+            raise UsageError(
+                f"a handler of account {name!r} cannot replace it while it runs: "
+                "use gevent.spawn(pool.restart, name), or update, and return"
+            )
+        self._in_change.add(name)
+        try:
+            yield member
+        finally:
+            self._in_change.discard(name)
+
+    def _take_out(self, name: str, timeout: float) -> None:
+        member = self[name]
+        self._retire([member], Deadline.after(timeout, self._runtime.now()))
+        # A handler that still runs must not overlap with those of a member that takes this one's place.
+        stuck = member.inbox.greenlet
+        if stuck is not None and stuck is not gevent.getcurrent():
+            stuck.kill(timeout=1.0)
         del self._members[name]
         self._on_member_change()
 
@@ -168,25 +225,11 @@ class Pool:
 
         Raises:
             KeyError: no such account. ConfigError: bad settings; the old ones go on then.
+            ConcurrentUseError, UsageError: as ``restart``.
         """
         old = self[name].account
         settings = old.settings
-        kept: dict[str, Any] = {
-            key: getattr(settings, key)
-            for key in (
-                "username",
-                "password",
-                "token",
-                "host",
-                "port",
-                "ssl",
-                "socket_timeout",
-                "ssl_kwargs",
-                "tcp_nodelay",
-                "ssl_context",
-                "ca_file",
-            )
-        }
+        kept: dict[str, Any] = {} if "settings" in changes else settings.as_arguments()
         kept.update(reconnect=old.reconnect, timeouts=old.timeouts, cancel_on_failure=old.cancel_on_failure)
         account = Account(name, **{**kept, **changes})
         account.check()
@@ -198,18 +241,27 @@ class Pool:
 
         Raises:
             KeyError: no such account.
+            ConcurrentUseError: it is being removed, updated or restarted already.
+            UsageError: called by a handler of this very account; spawn a greenlet that does it.
         """
         return self._replace(self[name].account)
 
     def _replace(self, account: Account) -> Member:
-        former = self[account.name]
-        self.remove(account.name)
-        member = self._enroll(account)
-        member.inherit(former)
-        if self._started and not self._stopping:
-            member.load()
-            member.start()
-        return member
+        with self._changing(account.name, inside_handler=False) as former:
+            self._take_out(account.name, timeout=10.0)
+            member = self._enroll(account)
+            member.inherit(former)
+            if self._started and not self._stopping:
+                member.load()
+                member.start()
+            return member
+
+    def _check_usable(self, account: Account) -> None:
+        account.check()
+        try:
+            self._runtime.check(account.settings)
+        except ConfigError as error:
+            raise ConfigError(f"account {account.name!r}: {error}") from error
 
     def _check_unique(self, account: Account, *, besides: str | None = None) -> None:
         for other in self._members.values():
@@ -260,8 +312,10 @@ class Pool:
 
         Raises:
             InvalidCallbackError: unknown name or class (with near ones), not callable, wrong
-                arguments, an ``async def``, or a market filter where there is no market.
+                arguments, an ``async def``, or a market filter where there is no market. An unknown
+                name raises here already, before the function is decorated.
         """
+        self._dispatcher.check_name(name)
 
         def register(handler: _H) -> _H:
             self.add_handler(name, handler, accounts=accounts, market_ids=market_ids)
@@ -281,8 +335,13 @@ class Pool:
         accounts: Iterable[str] | None = None,
         market_ids: Iterable[int] | None = None,
     ) -> None:
-        """Call ``handler(delivery)`` for each delivery of that name; see ``on``."""
-        self._dispatcher.add(name, handler, accounts=accounts, market_ids=market_ids)
+        """Call ``handler(delivery)`` for each delivery of that name; see ``on``.
+
+        Raises:
+            InvalidCallbackError: as ``on``; in a running pool also for an unknown account.
+        """
+        known = self._members if self._started else None
+        self._dispatcher.add(name, handler, accounts=accounts, market_ids=market_ids, known=known)
 
     def del_handler(self, name: object, handler: Handler) -> None:
         """Stop calling a handler for that name.
@@ -323,8 +382,7 @@ class Pool:
         if problems:
             raise InvalidCallbackError(problems)
         for member in self._members.values():
-            member.account.check()
-            self._runtime.check(member.account.settings)
+            self._check_usable(member.account)
         for member in self._members.values():
             member.load()
         self._started = True
@@ -369,12 +427,20 @@ class Pool:
             self._changed.wait(left)
 
     def join(self, timeout: float | None = None) -> bool:
-        """Wait until the pool was stopped or every account is given up; False if ``timeout`` came first."""
+        """Wait until the pool was stopped or every account is given up; False if ``timeout`` came first.
+
+        Raises:
+            UsageError: the pool was not started.
+        """
+        if not self._started:
+            raise UsageError("join() waits for a pool that runs: call start() first")
         deadline = Deadline.after(timeout, self._runtime.now())
         while True:
             self._changed.clear()
-            over = self._stopped.is_set()
-            if over or (self._members and all(member.given_up for member in self._members.values())):
+            members = self._members.values()
+            # Given up and told so: the last member.down has been handled.
+            all_final = bool(members) and all(m.given_up is not None and m.inbox.idle for m in members)
+            if self._stopped.is_set() or all_final:
                 return True
             left = deadline.left(self._runtime.now())
             if left is not None and left <= 0:
@@ -389,13 +455,37 @@ class Pool:
         if self._stopping:
             if not self._stopped.is_set() and not self._called_by_handler():
                 self._stopped.wait(timeout)
-            return self._report or StopReport(0.0, (), (), {}, ())
+            if self._report is not None:
+                return self._report
+            open_still = tuple(sorted(m.account.name for m in self._members.values() if not m.finished))
+            return StopReport(0.0, (), open_still, {}, ())
+        self._runtime.check_thread()
         self._stopping = True
         began = self._runtime.now()
         deadline = Deadline.after(timeout, began)
         self._changed.set()
         members = list(self._members.values())
-        cut, undelivered = self._retire(members, deadline)
+        try:
+            cut, undelivered = self._retire(members, deadline)
+        except BaseException:
+            # Interrupted (a Timeout, Ctrl-C): nothing may stay open all the same.
+            cut, undelivered = self._cut_off(members)
+            deadline = Deadline.after(0.0, began)
+            raise
+        finally:
+            self._finish(members, cut, undelivered, deadline, began)
+        assert self._report is not None
+        return self._report
+
+    def _finish(
+        self,
+        members: list[Member],
+        cut: list[str],
+        undelivered: dict[str, int],
+        deadline: Deadline,
+        began: float,
+    ) -> None:
+        """The last steps of a stop, whether it went as planned or was interrupted."""
         self._timekeeper.stop()
         killed = self._supervisor.close(deadline.left(self._runtime.now()) or 0.0)
         self._store.close()
@@ -410,7 +500,6 @@ class Pool:
         self._changed.set()
         if not self._report.clean:
             _logger.warning("the pool stopped, not cleanly: %s", self._report)
-        return self._report
 
     def stats(self) -> dict[str, Any]:
         """A snapshot as plain data: members by name, the login governor, and sums of the counters."""
@@ -447,9 +536,21 @@ class Pool:
         undelivered = {}
         for member in members:
             dropped = member.inbox.close()
-            if dropped and member in others:
+            if dropped:
                 undelivered[member.account.name] = dropped
-            member.save()
+            member.retire()
+        return cut, undelivered
+
+    def _cut_off(self, members: list[Member]) -> tuple[list[str], dict[str, int]]:
+        """Close everything without waiting for anything."""
+        cut = [member.account.name for member in members if not member.finished]
+        undelivered = {}
+        for member in members:
+            member.close()
+            dropped = member.inbox.close()
+            if dropped:
+                undelivered[member.account.name] = dropped
+            member.retire()
         return cut, undelivered
 
     def _wait_for(self, done: Callable[[], bool], deadline: Deadline) -> None:

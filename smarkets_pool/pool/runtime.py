@@ -19,7 +19,7 @@ import gevent.socket
 import gevent.ssl
 from gevent.hub import Hub, get_hub
 
-from smarkets_pool.exceptions import NotPatchedError
+from smarkets_pool.exceptions import NotPatchedError, UsageError
 from smarkets_pool.pool.transport import HubTransport
 from smarkets_pool.session import SessionSocket
 from smarkets_pool.session.settings import SessionSettings
@@ -117,6 +117,22 @@ class Runtime:
         """Let the loop poll its sockets and timers once, then go on."""
         # sleep(0) only runs callbacks and may come back before any socket was polled.
         gevent.sleep(1e-6)
+
+    def check_thread(self) -> None:
+        """Refuse a call from another thread than the one whose hub this is.
+
+        Raises:
+            UsageError: nothing was done.
+        """
+        if get_hub() is not self._hub:
+            raise UsageError(
+                "this pool belongs to the thread that made it; have that thread make the call, "
+                "and wait for it there"
+            )
+
+    def escalate(self, error: BaseException) -> None:
+        """Bring Ctrl-C or SystemExit that struck in the hub to the main greenlet."""
+        self._hub.handle_system_error(type(error), error)
 
     # --- connections -----------------------------------------------------------------------------
 

@@ -100,7 +100,7 @@ class Timekeeper:
                 due = client.next_deadline()
         except BaseException as error:  # noqa: BLE001 - an error must not stop everybody's clock
             self._on_error(client, error)
-            return
+            due = now + 1.0  # whatever is wrong with it, its other deadlines go on
         if due is not None and client not in self._scheduled:
             # Never in the past: a client that cannot meet its deadline must not spin the hub.
             self._schedule(client, max(due, now + 0.001))

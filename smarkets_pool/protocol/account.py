@@ -10,8 +10,8 @@ number                                 verdict
 the next one, or the first ever        IN_ORDER
 not above the last seen, a replay      DUPLICATE: drop it; it proves the history reaches back
 not above the last seen, live          REGRESSED: the exchange lost its state; deliver, announced
-further on, while resuming             HOLE: it cannot be had any more; deliver, announced
-further on, live                       LOST: reconnect and resume; the event comes again then
+further on, a replay while resuming    HOLE: it cannot be had any more; deliver, announced
+further on, otherwise                  LOST: reconnect and resume; the event comes again then
 =====================================  ==================================================
 """
 
@@ -82,7 +82,7 @@ class AccountSequence:
                 return _DUPLICATE
             self.last_seen = number
             return AccountVerdict(Verdict.REGRESSED, number, seen)
-        if not self._resuming:
+        if not (self._resuming and is_replay):
             return AccountVerdict(Verdict.LOST, seen + 1, number - 1)
         self.last_seen = number
         return AccountVerdict(Verdict.HOLE, seen + 1, number - 1)

@@ -70,9 +70,10 @@ from smarkets_pool.wire.schema import seto_pb2 as seto
 
 __all__ = ["MAX_REPLAY", "SessionProtocol"]
 
-#: A replay request that reaches back further than this is answered by closing: every number of it costs
-#: a frame, and a peer that lost so many is better served by a new session.
-MAX_REPLAY = 100_000
+#: Frames that replay requests may cost us at once, and again per second. A peer that asks for more is
+#: better served by a new session: a request is a few bytes and every number of its answer a frame.
+MAX_REPLAY = 10_000
+REPLAY_REFILL = 1_000
 
 #: No session lives to see this number. A peer that names a higher one would drive ours over the edge of
 #: the wire's 64 bits.
@@ -82,6 +83,8 @@ MAX_SEQ = 2**63
 _NOT_REPLAYED = frozenset(
     {"seto.login", "eto.login", "eto.login_response", "eto.replay", "eto.heartbeat", "eto.gapfill"}
 )
+#: What makes an order: repeated late, it would surprise whoever sent it.
+_NEW_ORDERS = frozenset({"seto.order_create", "seto.order_cancel_replace"})
 #: Bytes that ``is_replay`` adds to a payload (its tag and a bool); the eto part's own length stays one byte.
 _REPLAY_MARK = 2
 _LOGGED_IN = frozenset({State.UP, State.RECOVERING})
@@ -142,6 +145,8 @@ class SessionProtocol:
         # One deadline at a time: of the login, or of the logout; and one of the replay.
         self._waiting: tuple[str, float, float] | None = None
         self._replay_due: tuple[float, float] | None = None
+        self._replay_allowance = float(MAX_REPLAY)
+        self._replay_counted_at = 0.0
 
     def __repr__(self) -> str:
         gap = f", missing {self._gap.first}.." if self._gap else ""
@@ -186,7 +191,7 @@ class SessionProtocol:
         deadlines = [due for due in (self._heartbeat_due(), self._silence_due()) if due is not None]
         if self._waiting is not None:
             deadlines.append(self._waiting[2])
-        if self._replay_due is not None:
+        if self._replay_due is not None and self._silence_held_since is None:
             deadlines.append(self._replay_due[1])
         return min(deadlines, default=None)
 
@@ -198,7 +203,8 @@ class SessionProtocol:
             what, since, _ = self._waiting
             self._waiting = None
             self._events.append(TimedOut(what, now - since))
-        if self._replay_due is not None and now >= self._replay_due[1]:
+        held = self._silence_held_since is not None
+        if self._replay_due is not None and not held and now >= self._replay_due[1]:
             since = self._replay_due[0]
             self._replay_due = None
             self._events.append(TimedOut("replay", now - since))
@@ -210,14 +216,18 @@ class SessionProtocol:
             self.heartbeat(now)
 
     def hold_silence(self, now: float) -> None:
-        """We stopped reading, so the peer's silence is ours: stop that clock until ``release_silence``."""
+        """We stopped reading, so the peer's silence is ours: stop its clocks until ``release_silence``."""
         if self._silence_held_since is None:
             self._silence_held_since = now
 
     def release_silence(self, now: float) -> None:
-        """We read again: the clock of the peer's silence goes on from where it was held."""
+        """We read again: the clocks of the peer's silence and replay go on from where they were held."""
         if self._silence_held_since is not None:
-            self._last_received += now - self._silence_held_since
+            held = now - self._silence_held_since
+            self._last_received += held
+            if self._replay_due is not None:
+                since, due = self._replay_due
+                self._replay_due = (since + held, due + held)
             self._silence_held_since = None
 
     def _wait_for(self, what: str, now: float, seconds: float | None) -> None:
@@ -492,7 +502,6 @@ class SessionProtocol:
             missing_to = received.seq - 1
             if self._gap is None:
                 self._gap = _Gap(self.inseq, missing_to)
-                self._events.append(GapFound(self.inseq, missing_to))
             self._gap.target = max(self._gap.target, missing_to)
             self._report_unfilled()
             self._events.append(received)
@@ -581,11 +590,7 @@ class SessionProtocol:
         if not self.logged_in:
             return
         latest = self.outseq - 1
-        if latest - first >= MAX_REPLAY:
-            raise ProtocolError(
-                f"the peer asks for {latest - first + 1} payloads again, from {first}; "
-                f"the limit is {MAX_REPLAY}"
-            )
+        self._spend_on_replay(latest - max(first, 1) + 1, now)
         resent = gapfilled = 0
         withheld = []
         for seq in range(max(first, 1), latest + 1):
@@ -605,9 +610,19 @@ class SessionProtocol:
             self._last_sent = now
         self._events.append(ReplayAnswered(first, resent, gapfilled, tuple(withheld)))
 
+    def _spend_on_replay(self, frames: int, now: float) -> None:
+        refill = max(0.0, now - self._replay_counted_at) * REPLAY_REFILL
+        self._replay_counted_at = now
+        self._replay_allowance = min(float(MAX_REPLAY), self._replay_allowance + refill) - max(frames, 1)
+        if self._replay_allowance < 0:
+            raise ProtocolError(
+                f"the peer asks for {frames} payloads again; the limit is {MAX_REPLAY} at once "
+                f"and {REPLAY_REFILL} a second"
+            )
+
     def _too_old(self, entry: JournalEntry, now: float) -> bool:
         limit = self.timing.replay_orders
-        return entry.name == "seto.order_create" and limit is not None and now - entry.sent_at > limit
+        return entry.name in _NEW_ORDERS and limit is not None and now - entry.sent_at > limit
 
     def _change(self, cause: Cause) -> None:
         self.state = change(self.state, cause)

@@ -6,7 +6,7 @@ import ssl as _ssl
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from smarkets_pool.exceptions import ConfigError
+from smarkets_pool.exceptions import ConfigError, Error
 from smarkets_pool.wire.schema import seto_pb2 as seto
 
 __all__ = ["Secret", "SessionSettings"]
@@ -74,6 +74,22 @@ class SessionSettings:
         """Who logs in, fit for logs: the user name, or that it is by token."""
         return self.username if self.username is not None else "(by token)"
 
+    def as_arguments(self) -> dict[str, Any]:
+        """What would make these settings again; it holds the secrets."""
+        return {
+            "username": self.username,
+            "password": self.password,
+            "token": self.token,
+            "host": self.host,
+            "port": self.port,
+            "ssl": self.ssl,
+            "socket_timeout": self.socket_timeout,
+            "ssl_kwargs": self.ssl_kwargs or None,
+            "tcp_nodelay": self.tcp_nodelay,
+            "ssl_context": self.ssl_context,
+            "ca_file": self.ca_file,
+        }
+
     def check(self) -> None:
         """Refuse settings that cannot work.
 
@@ -83,14 +99,21 @@ class SessionSettings:
         if self.token is None:
             if not self.username:
                 raise ConfigError("no credentials: give username and password, or token")
-            if self.password is None:
+            if not callable(self.password) and not self.password:
                 raise ConfigError(f"no password for {self.username!r}: give one, or token")
+        elif not callable(self.token) and not self.token:
+            raise ConfigError("the token is empty: give one, or username and password")
         if not isinstance(self.host, str) or not self.host:
             raise ConfigError(f"host is the exchange's name or address, not {self.host!r}")
         if not isinstance(self.port, int) or isinstance(self.port, bool) or not 0 < self.port < 65536:
             raise ConfigError(f"port is a number from 1 to 65535, not {self.port!r}")
         if not isinstance(self.socket_timeout, (int, float)) or not self.socket_timeout > 0:
             raise ConfigError(f"socket_timeout is a length in seconds above 0, not {self.socket_timeout!r}")
+        if not self.ssl and (self.ssl_context is not None or self.ca_file is not None or self.ssl_kwargs):
+            raise ConfigError(
+                "ssl=False sends everything in the clear, and ssl_context, ca_file and ssl_kwargs are "
+                "for TLS: leave the one or the others out"
+            )
         if self.ssl_context is not None and (self.ca_file is not None or self.ssl_kwargs):
             raise ConfigError("ssl_context is used as it is: put ca_file and ssl_kwargs into it instead")
         if self.ca_file is not None and self.ssl_kwargs.get("ca_certs") is not None:
@@ -114,7 +137,11 @@ def _login(settings: SessionSettings) -> seto.Login | str:
     """The login, or a sentence that says why there is none; it never quotes the secret."""
     what = "password" if settings.token is None else "token"
     secret = settings.password if settings.token is None else settings.token
-    value = secret() if callable(secret) else secret
+    try:
+        value = secret() if callable(secret) else secret
+    except Exception as error:
+        # Only its kind: whoever keeps secrets may quote one in an error.
+        raise Error(f"the {what} function raised {type(error).__name__}") from error
     if not isinstance(value, (str, bytes)) or not value:
         return f"the {what} is to be a non-empty text or bytes, and a {type(value).__name__} came"
     try:

@@ -189,7 +189,8 @@ class SessionSocket:
         except ssl.SSLCertVerificationError as error:
             self.disconnect()
             raise TlsError(
-                f"{self._peer} could not prove that it is {self.settings.host!r}: {error.verify_message}"
+                f"{self._peer} could not prove that it is {self.settings.host!r}: {error.verify_message}; "
+                "to trust a CA of your own, name its certificate with ca_file"
             ) from error
         except TimeoutError as error:
             self.disconnect()

@@ -31,6 +31,7 @@ __all__ = [
     "ETO_NAMES",
     "MESSAGE_CLASSES",
     "PAYLOAD_NAMES",
+    "REQUEST_NAMES",
     "SETO_NAMES",
     "account_sequence_of",
     "enum_name",
@@ -84,6 +85,20 @@ def _classes() -> Iterator[tuple[str, type[Message]]]:
 #: Payload name -> class of the message it carries. ``seto.order_execute_voided`` carries
 #: ``OrderExecutedVoid``, the one class whose name does not follow from the payload's.
 MESSAGE_CLASSES: dict[str, type[Message]] = dict(_classes())
+
+#: What a client asks of an exchange, so that it never arrives at a client. Source: the fact sheet's tables of
+#: directions; a login is a request too, but not one that a program sends by itself.
+REQUEST_NAMES = frozenset(
+    {
+        "seto.order_create",
+        "seto.order_cancel",
+        "seto.order_cancel_all",
+        "seto.order_cancel_replace",
+        "seto.order_quantity_reduce",
+        "seto.settings",
+        *(name for name in SETO_NAMES if name.endswith("subscribe")),
+    }
+)
 
 _NAMES_BY_CLASS: dict[type[Message], str] = {cls: name for name, cls in MESSAGE_CLASSES.items()}
 _SETO_TYPE_BY_NAME: dict[str, int] = {f"seto.{short}": number for number, short in _SETO_TYPES.items()}
