@@ -78,10 +78,10 @@ def test_a_message_that_does_not_arrive_by_itself_is_refused() -> None:
 
 def test_a_message_class_without_a_name_here_is_refused() -> None:
     """A class that has a payload of its own is refused where that name is not offered."""
-    assert "OrderCreate is no message" in _refuses(seto.OrderCreate, good)
+    assert "nothing is called 'seto.order_create'" in _refuses(seto.OrderCreate, good)
 
 
-@pytest.mark.parametrize("name", [None, 6, int, seto.OrderExecuted(), ["eto.pong"], b"eto.pong"])
+@pytest.mark.parametrize("name", [None, 6, seto.OrderExecuted(), ["eto.pong"], b"eto.pong"])
 def test_what_is_neither_name_nor_class_is_refused(name: object) -> None:
     """The text says what a registration looks like."""
     assert "such as 'seto.order_executed'" in _refuses(name, good)

@@ -516,7 +516,8 @@ class Engine:
     ) -> None:
         reference = _optional(message, "reference")
         bad_price = not MIN_PRICE <= message.price <= MAX_PRICE
-        if bad_price or _has_unknown_enum(message, ("price_type", "quantity_type")):
+        too_long = len(message.label.encode()) > self.settings.max_label
+        if bad_price or too_long or _has_unknown_enum(message, ("price_type", "quantity_type")):
             reasons = [seto.ORDER_INVALID_INVALID_PRICE] if bad_price else []
             invalid = seto.OrderInvalid(seq=seq, reasons=reasons, reference=reference)
             work.messages.append(ToRequester(invalid))

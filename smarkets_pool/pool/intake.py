@@ -197,14 +197,15 @@ class Intake:
         self._inbox.put(Delivery(self._name, self._member, name, message, None, None, 0, None, False, now))
 
     def _on_received(self, connection: Connection, received: Received) -> None:
-        if self._resuming:
-            self._resume_due = received.received_at + self._patience
         message = message_of(received.payload)
         number = account_sequence_of(received.name, message)
         if number is not None and not self._admit(connection, number, received):
             return
         if received.is_replay:
             self.replayed += 1
+            if self._resuming and number is not None:
+                # Progress: a long history may take longer than the patience. Heartbeats are none.
+                self._resume_due = received.received_at + self._patience
         # Without handlers an event still passes through: its number becomes the position in its turn.
         if number is not None or self._dispatcher.routes_for(received.name):
             self._inbox.put(

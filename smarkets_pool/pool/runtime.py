@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator
 from typing import Any, Protocol
 
 import gevent
+import gevent.monkey
 import gevent.socket
 import gevent.ssl
 from gevent.hub import Hub, get_hub
@@ -26,6 +27,10 @@ from smarkets_pool.session.settings import SessionSettings
 from smarkets_pool.session.tls import context_for
 
 __all__ = ["Runtime", "Timer", "Transport"]
+
+
+#: The real one: after monkey-patching ``threading`` tells greenlets apart, and a hub is a thread's.
+_thread_id: Callable[[], int] = gevent.monkey.get_original("_thread", "get_ident")
 
 
 class Timer(Protocol):
@@ -67,6 +72,7 @@ class Runtime:
 
     def __init__(self) -> None:
         self._hub = get_hub()
+        self._thread = _thread_id()
 
     # --- time and chance -------------------------------------------------------------------------
 
@@ -124,7 +130,7 @@ class Runtime:
         Raises:
             UsageError: nothing was done.
         """
-        if get_hub() is not self._hub:
+        if _thread_id() != self._thread:
             raise UsageError(
                 "this pool belongs to the thread that made it; have that thread make the call, "
                 "and wait for it there"

@@ -168,10 +168,10 @@ def test_the_exchange_ends_with_its_parent() -> None:
         stderr=subprocess.PIPE,
     )
     assert child.stdin is not None and child.stdout is not None and child.stderr is not None
-    child.stdin.write(b'{"do": "truth"}\n{"do": "nothing"}\n{"do": "cut"}\n')
+    child.stdin.write(b'{"do": "truth"}\n{"do": "nothing"}\n{"do": "cut"}\nnot json\n[]\n')
     child.stdin.flush()
-    answers = [json.loads(child.stdout.readline()) for _ in range(3)]
-    assert [answer["ok"] for answer in answers] == [True, False, False]
+    answers = [json.loads(child.stdout.readline()) for _ in range(5)]
+    assert [answer["ok"] for answer in answers] == [True, False, False, False, False]
     assert "there is no command 'nothing'" in answers[1]["error"]
     child.stdin.close()
     assert child.wait(10) == 0

@@ -554,3 +554,36 @@ def test_a_replay_from_before_the_first_number_is_served_from_the_first() -> Non
     """There is no number 0; asking for it is asking for everything."""
     caller = Floor().caller(0)
     assert caller.feed(replay(2, 0)) == ["1 gapfill replay", "2 throttle_limits_changed replay"]
+
+
+# --- what one client does is not paid for by others ------------------------------------------------
+
+
+def test_a_label_too_long_to_come_back_is_invalid() -> None:
+    """It would be on every message about the order, the other side's fills included."""
+    caller = Floor().caller(0)
+    assert caller.send(buy(label="x" * 1024)) == ["3 order_accepted"]
+    assert caller.send(buy(price=2600, label="x" * 1025)) == ["4 order_invalid"]
+
+
+def test_a_message_that_cannot_be_sent_costs_only_its_receiver_the_connection() -> None:
+    """The one whose quotes do not fit is closed; the order that moved them stands."""
+    floor = Floor(max_frame_size=200, visible_depth=0)
+    watcher, maker = floor.caller(0), floor.caller(1)
+    watcher.send(subscribe(1))
+    for price in range(1000, 1040):
+        maker.send(buy(price=price))
+    again = floor.caller(0)
+    again.send(subscribe(1))
+    assert again.peer.closing
+    assert maker.side.logged_in and not maker.peer.closing
+
+
+def test_sessions_that_are_due_are_forgotten_however_many_others_live() -> None:
+    """Looking only at the oldest would keep all behind one that lives long."""
+    floor = Floor(session_memory=10)
+    floor.caller(1)
+    for _ in range(200):
+        floor.caller(0).peer.lost(floor.now)
+        floor.wait(1)
+    assert len(floor.exchange._sessions) < 100

@@ -131,12 +131,14 @@ def test_sessions_that_one_downtime_ended_together_are_one_step():
     assert bench.names()[-1] == "e"
 
 
-def test_a_canary_that_fails_otherwise_is_followed_by_the_next():
-    """The pause stays until somebody is in, but a broken connection is no news of the downtime."""
+def test_a_canary_that_fails_otherwise_makes_the_next_probe_wait_too():
+    """Down is down: connections that are refused then are no reason to hurry."""
     bench = paused()
     bench.runtime.advance(0.51)
     bench.governor.failed(bench.members["b"], downtime=False)
-    bench.runtime.advance(0.1)
+    bench.runtime.advance(0.9)
+    assert bench.names() == ["a", "b"]
+    bench.runtime.advance(0.2)
     assert bench.names() == ["a", "b", "c"]
     assert bench.governor.snapshot()["paused"]
 

@@ -492,7 +492,7 @@ def test_events_that_wait_in_the_inbox_over_a_loss_are_handled_once():
 
 
 def test_a_loss_while_the_very_first_event_is_being_handled_misses_nothing():
-    """No position yet and nothing ever sent, and still the resume asks for what comes after that event."""
+    """No position yet and nothing ever sent, and still the resume asks from that event, once."""
     runtime = Simulated()
     pool = simulated_pool(runtime)
     record, go = Record(pool), gevent.event.Event()
@@ -503,21 +503,23 @@ def test_a_loss_while_the_very_first_event_is_being_handled_misses_nothing():
         runtime.settle()
         runtime.ends[0].hang_up()
         runtime.advance(1)
-        assert runtime.ends[1].logins[0].account_sequence_64 == 11
+        assert runtime.ends[1].logins[0].account_sequence_64 == 10
+        runtime.ends[1].say(execution(11), is_replay=True)
         runtime.ends[1].say(execution(12), is_replay=True)
         go.set()
         eventually(lambda: record.numbers("m0") == [11, 12])
 
 
-def test_a_member_that_never_traded_asks_for_nothing():
-    """Its whole history would be no news."""
+def test_a_member_that_saw_nothing_asks_for_nothing_first_and_for_everything_when_it_comes_back():
+    """An order of an earlier program may have been executed while the connection was down."""
     runtime = Simulated()
     pool = simulated_pool(runtime)
     with pool:
         runtime.settle()
         runtime.ends[0].hang_up()
         runtime.advance(1)
-        assert [end.logins[0].HasField("account_sequence_64") for end in runtime.ends] == [False, False]
+        assert not runtime.ends[0].logins[0].HasField("account_sequence_64")
+        assert runtime.ends[1].logins[0].account_sequence_64 == 1
 
 
 def test_a_member_that_sent_an_order_and_saw_no_event_asks_from_the_start():
@@ -781,3 +783,112 @@ def test_a_replaced_account_object_is_not_needed_for_its_member():
         with pool:
             runtime.settle()
             assert pool["m0"].state is UP
+
+
+def test_an_order_that_was_withheld_is_announced():
+    """The exchange never got it and we did not repeat it so late: the program must know."""
+    runtime = Simulated()
+    pool = simulated_pool(runtime)
+    record = Record(pool)
+    with pool:
+        runtime.settle()
+        number = pool["m0"].send(frames.order())
+        runtime.settle()
+        runtime.advance(3)
+        exchange = runtime.ends[0].exchange
+        runtime.ends[0].push(frames.replay(exchange.outseq, number))
+        exchange.memory.outseq += 1
+        runtime.settle()
+        gap = record.of("member.gap", "m0")[-1].message
+        assert (gap.kind, gap.first, gap.recoverable) == ("sent", number, False)
+        assert pool["m0"].stats()["withheld_total"] == 1
+
+
+def test_a_slow_handler_is_named_in_its_delivery_and_in_the_log_at_once(monkeypatch, caplog):
+    """The delivery stands behind the very handler it is about; the log line does not."""
+    monkeypatch.setattr(inbox, "MAX_FRAMES", 10)
+    runtime = Simulated()
+    pool = simulated_pool(runtime)
+    record, go = Record(pool), gevent.event.Event()
+
+    @pool.on("seto.order_executed")
+    def stuck_here(delivery) -> None:
+        go.wait()
+
+    with pool:
+        runtime.settle()
+        runtime.ends[0].say(execution(1))
+        runtime.settle()
+        runtime.ends[0].say(*[execution(number) for number in range(2, 31)])
+        runtime.settle()
+        named = any("stuck_here" in line.getMessage() for line in caplog.records)
+        go.set()
+        assert named
+        eventually(lambda: record.of("member.slow_handler", "m0"))
+        assert "stuck_here" in record.of("member.slow_handler", "m0")[0].message.handler
+
+
+def test_a_logout_is_confirmed_even_though_the_inbox_was_full(monkeypatch):
+    """Reading had stopped; for the confirmation it goes on."""
+    monkeypatch.setattr(inbox, "MAX_FRAMES", 10)
+    runtime = Simulated()
+    pool = simulated_pool(runtime)
+    go = gevent.event.Event()
+    pool.add_handler("seto.order_executed", lambda delivery: go.wait())
+    with pool:
+        runtime.settle()
+        runtime.ends[0].say(*[execution(number) for number in range(1, 31)])
+        runtime.settle()
+        pool["m0"].stop()
+        runtime.settle()
+        assert pool["m0"].logged_out is True
+        go.set()
+
+
+def test_positions_are_saved_under_steady_load_too(monkeypatch):
+    """A queue that is never empty must not keep them in memory for ever."""
+    monkeypatch.setattr(inbox, "TURN", 5)
+    saved = []
+
+    class Noting(MemoryStore):
+        def save_many(self, positions) -> None:
+            saved.extend(position.account_sequence for _, position in positions)
+
+    runtime = Simulated()
+    pool = simulated_pool(runtime, store=Noting())
+    pool.add_handler("seto.order_executed", lambda delivery: None)
+    with pool:
+        runtime.settle()
+        runtime.ends[0].say(*[execution(number) for number in range(1, 31)])
+        runtime.settle()
+        eventually(lambda: len(saved) > 3)
+        assert saved == sorted(saved)
+
+
+def test_a_removed_member_saves_no_more(monkeypatch):
+    """Its account may be somebody else's by then."""
+    runtime = Simulated()
+    store = MemoryStore()
+    pool = simulated_pool(runtime, store=store)
+    pool.add_handler("seto.order_executed", lambda delivery: None)
+    with pool:
+        runtime.settle()
+        runtime.ends[0].say(execution(1))
+        runtime.settle()
+        member = pool["m0"]
+        pool.remove("m0")
+        store.forget("m0")
+        member.retire()
+        assert store.load("m0") is None
+
+
+def test_a_life_greenlet_that_is_killed_before_it_ran_is_followed_by_the_next_attempt():
+    """Neither its body nor a finally would have run."""
+    runtime = Simulated()
+    pool = simulated_pool(runtime)
+    with pool:
+        for greenlet in list(pool._supervisor._greenlets):
+            greenlet.kill(block=False)
+        runtime.settle()
+        runtime.advance(1)
+        assert pool["m0"].state is UP

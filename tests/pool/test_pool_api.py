@@ -22,6 +22,7 @@ from smarkets_pool import (
     seto,
 )
 from smarkets_pool.exceptions import (
+    ConcurrentUseError,
     ConfigError,
     InvalidCallbackError,
     NotPatchedError,
@@ -115,7 +116,7 @@ def test_a_handler_that_could_never_be_called_is_refused(handler, text):
         ("order_executed", "did you mean"),
         (seto.Quote, "Quote is no message that arrives by itself"),
         (eto.Payload, "Payload is no message"),
-        (int, "not for <class 'int'>"),
+        (int, "stands where a name belongs"),
         (5, "not for 5"),
     ],
 )
@@ -431,23 +432,117 @@ def test_a_restart_keeps_position_and_subscriptions(exchange):
         record.wait("seto.market_quotes", 2)
 
 
-def test_a_handler_may_restart_its_own_account():
-    """It runs in the very greenlet whose end the restart could wait for."""
+def test_a_handler_cannot_replace_its_own_account_but_a_greenlet_of_its_can():
+    """What it has in hand counts as handled when it returns; the new member begins after that."""
     runtime = Simulated()
     pool = simulated_pool(runtime)
-    done = []
+    record, refused = Record(pool), []
 
     @pool.on("seto.order_executed")
     def restart(delivery) -> None:
-        if not done:
-            done.append(pool.restart("m0"))
+        try:
+            pool.restart("m0")
+        except UsageError as error:
+            refused.append(str(error))
+            gevent.spawn(pool.restart, "m0")
 
     with pool:
         runtime.settle()
+        former = pool["m0"]
         runtime.ends[0].say(execution(1))
         runtime.settle()
-        assert done == [pool["m0"]] and pool["m0"].state is UP
-        assert len(runtime.attempts) == 2
+        eventually(lambda: pool["m0"] is not former and pool["m0"].state is UP)
+        assert "gevent.spawn(pool.restart, name)" in refused[0]
+        assert record.numbers("m0") == [1]
+
+
+@pytest.mark.parametrize("second", ["restart", "remove", "update"])
+def test_two_changes_of_one_account_at_once_are_refused(second):
+    """Two members of one login would be left, and every event handled twice."""
+    runtime = Simulated()
+    pool = simulated_pool(runtime)
+    record = Record(pool)
+    with pool:
+        runtime.settle()
+        first = gevent.spawn(pool.restart, "m0")
+        gevent.sleep(0)
+        with pytest.raises(ConcurrentUseError, match="'m0' is being removed, updated or restarted"):
+            getattr(pool, second)("m0")
+        first.get(timeout=5)
+        runtime.settle()
+        runtime.ends[-1].say(execution(1))
+        runtime.settle()
+        assert len(pool) == 1 and record.numbers("m0") == [1]
+
+
+def test_another_threads_call_is_refused_before_anything_is_done(monkeypatch):
+    """Sockets and greenlets belong to the hub of the thread that made the pool."""
+    runtime = Simulated()
+    pool = simulated_pool(runtime)
+    with pool:
+        runtime.settle()
+        with monkeypatch.context() as elsewhere:
+            elsewhere.setattr("smarkets_pool.pool.runtime._thread_id", lambda: -1)
+            for call in (lambda: pool.restart("m0"), lambda: pool.remove("m0"), lambda: Pool.stop(pool)):
+                with pytest.raises(UsageError, match="belongs to the thread"):
+                    call()
+        assert pool["m0"].state is UP
+
+
+def test_on_without_parentheses_is_refused():
+    """The function would be taken for a name and silently never be called."""
+    pool = simulated_pool(Simulated())
+    with pytest.raises(InvalidCallbackError, match="stands where a name belongs"):
+
+        @pool.on
+        def handler(delivery) -> None: ...
+
+
+def test_on_checks_the_name_before_there_is_a_function():
+    """A decorator that was never applied is found by start() too."""
+    pool = simulated_pool(Simulated())
+    with pytest.raises(InvalidCallbackError, match="did you mean seto"):
+        pool.on("seto.order_exeucted")
+    with pytest.raises(InvalidCallbackError, match="order_exeucted"):
+        pool.start()
+
+
+@pytest.mark.parametrize("name", ["seto.order_create", seto.OrderCreate, "seto.login", seto.MarketSubscribe])
+def test_what_only_we_send_is_no_name_to_register_for(name):
+    """It never arrives."""
+    pool = simulated_pool(Simulated())
+    with pytest.raises(InvalidCallbackError, match="is what we send, so it never arrives"):
+        pool.on(name)
+
+
+def test_an_unknown_account_in_a_running_pool_is_refused_at_once():
+    """start() is over; nobody else would say it."""
+    pool = simulated_pool(Simulated())
+    with pool, pytest.raises(InvalidCallbackError, match="there is no such account; did you mean 'm0'"):
+        pool.add_handler("member.up", print, accounts=["m00"])
+
+
+@pytest.mark.parametrize("message", [seto.Login(), seto.OrderAccepted(seq=1, order_id=1)])
+def test_what_no_client_asks_of_an_exchange_is_not_sent(message):
+    """The exchange would end the session over it."""
+    runtime = Simulated()
+    pool = simulated_pool(runtime)
+    with pool:
+        runtime.settle()
+        with pytest.raises(UsageError, match="not what a client asks"):
+            pool["m0"].send(message)
+
+
+def test_joining_a_pool_that_does_not_run_is_refused():
+    """It would wait for ever."""
+    with pytest.raises(UsageError, match=r"call start\(\) first"):
+        simulated_pool(Simulated()).join()
+
+
+def test_one_account_is_not_taken_for_a_list():
+    """The error shows the list to write."""
+    with pytest.raises(ConfigError, match=r"Pool\(\["):
+        Pool(Account("m0", username="u", password="p"))
 
 
 def test_two_pools_in_turn_resume_from_a_shared_store(exchange):

@@ -479,3 +479,15 @@ def test_accepting_a_login_starts_the_exchanges_clocks():
     peer.now += 2
     peer.side.accept_login(SESSION, peer.now)
     assert peer.side.next_deadline() == peer.now + 5
+
+
+def test_the_wait_for_a_replay_stands_still_while_we_do_not_read() -> None:
+    """What it brings lies in the socket; that is not the peer's fault."""
+    peer = client_up(timing=Timing(heartbeat_after=None, probe_after=None, give_up_after=None, replay=5))
+    peer.feed(market(4))
+    peer.side.hold_silence(peer.now)
+    assert peer.side.next_deadline() is None
+    assert peer.wait(100) == []
+    peer.side.release_silence(peer.now)
+    assert peer.side.next_deadline() == peer.now + 5
+    assert [type(event) for event in peer.wait(5)] == [TimedOut]

@@ -20,7 +20,7 @@ from smarkets_pool.protocol import (
     TimedOut,
     Timing,
 )
-from smarkets_pool.protocol.machine import MAX_REPLAY
+from smarkets_pool.protocol.machine import MAX_REPLAY, REPLAY_REFILL
 from smarkets_pool.protocol.memory import DEFAULT_LIMIT, JournalEntry
 from tests.rig.ends import (
     LOGIN,
@@ -402,6 +402,37 @@ def test_a_longer_replay_is_a_broken_peer():
     assert str(MAX_REPLAY) in str(seen[-1].error)
     assert peer.sent() == []
     assert peer.side.state is State.CLOSED
+
+
+def test_replay_requests_in_a_row_are_bounded_together():
+    """A request is a few bytes and its answer is not: a flood of them must not hold a hub or fill memory."""
+    peer = client_up(memory=SessionMemory(journal=Journal(limit=1)))
+    peer.side.memory.outseq = MAX_REPLAY // 4 + 1
+    seen = peer.feed(*[replay(number, 1) for number in range(2, 12)])
+    assert sum(isinstance(event, ReplayAnswered) for event in seen) == 4
+    assert isinstance(seen[-1], Failed)
+    assert peer.side.frames_sent < MAX_REPLAY + 10
+
+
+def test_the_allowance_for_replays_comes_back_with_time():
+    """A peer that loses frames now and then is served for ever."""
+    peer = client_up(timing=QUIET, memory=SessionMemory(journal=Journal(limit=1)))
+    peer.side.memory.outseq = MAX_REPLAY // 2 + 1
+    for number in range(2, 12):
+        assert not [event for event in peer.feed(replay(number, 1)) if isinstance(event, Failed)]
+        peer.wait(MAX_REPLAY / 2 / REPLAY_REFILL)
+    assert peer.side.logged_in
+
+
+def test_an_order_that_replaces_is_not_repeated_late_either():
+    """It makes a new order as much as a create does."""
+    peer = client_up(timing=QUIET)
+    replacing = seto.OrderCancelReplace(orig_order_id=1, price=2500, quantity=400000)
+    number = peer.side.send(replacing, peer.now)
+    peer.wait(2.5)
+    peer.sent()
+    seen = peer.feed(replay(2, number))
+    assert seen[-1] == ReplayAnswered(number, 0, 1, (number,))
 
 
 def test_the_largest_payload_can_be_sent_again():

@@ -108,7 +108,6 @@ def test_an_early_logout_is_acted_on_at_once():
     """Its reason counts now; what is missing before it is announced with its bounds, then the logout."""
     peer = client_up()
     assert peer.feed(logout(5, eto.LOGOUT_DOWNTIME)) == [
-        GapFound(2, 4),
         GapUnfilled(2, 4),
         "5 logout",
         LogoutReceived(eto.LOGOUT_DOWNTIME, "LOGOUT_DOWNTIME"),

@@ -209,7 +209,7 @@ def test_without_a_position_none_is_sent() -> None:
         ({"username": "u", "password": None}, "no password for 'u'"),
         ({"password": lambda: None}, "password is to be a non-empty text"),
         ({"token": lambda: ""}, "token is to be a non-empty text"),
-        ({"token": b""}, "token is to be a non-empty text"),
+        ({"token": b""}, "the token is empty"),
         ({"host": ""}, "host"),
         ({"host": None}, "host"),
         ({"port": 0}, "port"),

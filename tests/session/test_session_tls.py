@@ -308,7 +308,7 @@ def test_a_client_certificate_is_shown(split: bool, tmp_path: pathlib.Path, ca_f
             "known are ca_certs, cert_reqs, certfile, ciphers, keyfile",
         ),
         ({"ssl_kwargs": {"ciphers": "NO-SUCH-CIPHER"}}, "no TLS context can be made"),
-        ({"ca_file": "/no/such/file"}, "ca_certs '/no/such/file' cannot be read"),
+        ({"ca_file": "/no/such/file"}, "ca_file '/no/such/file' cannot be read"),
         ({"ssl_kwargs": {"certfile": "/no/such/file"}}, "certfile '/no/such/file' cannot be read"),
         ({"ca_file": __file__}, "no TLS context can be made"),
         ({"ssl_context": ssl.create_default_context(), "ca_file": __file__}, "ssl_context is used as it is"),
