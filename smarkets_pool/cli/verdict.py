@@ -27,11 +27,6 @@ class Comparison:
     unordered: int
     different: int
 
-    @property
-    def perfect(self) -> bool:
-        """Whether handlers saw exactly what happened, once and in order."""
-        return not (self.lost or self.twice or self.unordered or self.different)
-
 
 def compare(truth: Mapping[str, Any], record: Record, usernames: Mapping[str, str]) -> Comparison:
     """Compare per account; ``usernames`` maps our names to the exchange's."""

@@ -13,6 +13,8 @@ import secrets
 import string
 from collections.abc import Callable, Iterable
 
+from google.protobuf.message import Message
+
 from smarkets_pool.exceptions import UsageError
 from smarkets_pool.exchange.accounts import Accounts, ExchangeAccount
 from smarkets_pool.exchange.engine import Effect, Engine, ToAccount, ToMarket, ToRequester
@@ -156,9 +158,9 @@ class Exchange:
 
     # --- requests and effects --------------------------------------------------------------------
 
-    def request(self, peer: Peer, account: ExchangeAccount, message: object, seq: int, now: float) -> None:
+    def request(self, peer: Peer, account: ExchangeAccount, message: Message, seq: int, now: float) -> None:
         """Carry out a request of a logged-in peer."""
-        effects = self.engine.handle(account, message, seq=seq, now_us=self._wall_clock())  # type: ignore[arg-type]
+        effects = self.engine.handle(account, message, seq=seq, now_us=self._wall_clock())
         self.carry(effects, peer, now)
 
     def carry(self, effects: Iterable[Effect], requester: Peer | None, now: float) -> None:

@@ -119,11 +119,7 @@ LIFECYCLE_NAMES = {cls: name for name, cls in LIFECYCLE.items()}
 NEVER_DELIVERED = frozenset({*REQUEST_NAMES, "seto.login", "eto.login"})
 #: Every name a pool's handler can be registered for: what can arrive.
 DELIVERY_NAMES: tuple[str, ...] = (
-    *(
-        name
-        for name in PAYLOAD_NAMES
-        if name not in REQUEST_NAMES and name not in ("seto.login", "eto.login")
-    ),
+    *(name for name in PAYLOAD_NAMES if name not in NEVER_DELIVERED),
     *LIFECYCLE,
 )
 
