@@ -16,6 +16,12 @@ Split by whose fault it is and whether trying again can help::
         SendTimeout                       the peer stopped reading
         HeartbeatTimeout                  the peer fell silent
         TlsError                          who is at the other end could not be proven: final
+          CertificateExpired              its certificate's time is over
+          CertificateNotYetValid          its certificate's time has not begun
+          CertificateWrongName            a good certificate, of somebody else
+          CertificateUntrusted            issued by nobody we trust
+          CertificateSelfSigned           issued by nobody but itself
+          ClientCertificateRefused        the exchange does not accept who *we* say we are
       ProtocolError                       the peer broke the rules of the wire
         DecodeError                       bytes that are no frame
           FrameTooLarge                   a frame over the size limit
@@ -44,6 +50,12 @@ import builtins
 from collections.abc import Iterable, Mapping
 
 __all__ = [
+    "CertificateExpired",
+    "CertificateNotYetValid",
+    "CertificateSelfSigned",
+    "CertificateUntrusted",
+    "CertificateWrongName",
+    "ClientCertificateRefused",
     "ConcurrentUseError",
     "ConfigError",
     "ConnectTimeout",
@@ -169,7 +181,34 @@ class HeartbeatTimeout(ConnectionError):
 
 
 class TlsError(ConnectionError):
-    """The peer could not prove who it is: trying again cannot help."""
+    """The peer could not prove who it is: trying again cannot help.
+
+    The subclasses say how; each sentence says what to do.
+    """
+
+
+class CertificateExpired(TlsError):
+    """The peer's certificate was valid once."""
+
+
+class CertificateNotYetValid(TlsError):
+    """The peer's certificate will be valid later, or our clock is wrong."""
+
+
+class CertificateWrongName(TlsError):
+    """The peer has a good certificate for another name than the one asked for."""
+
+
+class CertificateUntrusted(TlsError):
+    """The peer's certificate was issued by an authority that is not trusted here."""
+
+
+class CertificateSelfSigned(TlsError):
+    """The peer's certificate was issued by itself and is not trusted here."""
+
+
+class ClientCertificateRefused(TlsError):
+    """The exchange wants a certificate from us, or refused the one it got."""
 
 
 # --- the peer's faults -------------------------------------------------------------------------

@@ -14,7 +14,7 @@ __all__ = ["Account"]
 
 _NAMED = ("username", "password", "token", "host", "port", "ssl_context", "ca_file")
 #: Settings of a session that are rarely given: see ``SessionSettings``.
-_FURTHER = frozenset({"ssl", "ssl_kwargs", "socket_timeout", "tcp_nodelay"})
+_FURTHER = frozenset({"ssl", "ssl_kwargs", "cert_file", "key_file", "socket_timeout", "tcp_nodelay"})
 
 
 class Account:

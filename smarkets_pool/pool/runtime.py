@@ -21,6 +21,7 @@ import gevent.ssl
 from gevent.hub import Hub, get_hub
 
 from smarkets_pool.exceptions import NotPatchedError, UsageError
+from smarkets_pool.pool.resolver import Resolver
 from smarkets_pool.pool.transport import HubTransport
 from smarkets_pool.session import SessionSocket
 from smarkets_pool.session.settings import SessionSettings
@@ -73,6 +74,7 @@ class Runtime:
     def __init__(self) -> None:
         self._hub = get_hub()
         self._thread = _thread_id()
+        self._resolver = Resolver()
 
     # --- time and chance -------------------------------------------------------------------------
 
@@ -144,7 +146,7 @@ class Runtime:
 
     def session_socket(self, settings: SessionSettings) -> SessionSocket:
         """The blocking socket with which a member connects and logs in."""
-        return SessionSocket(settings)
+        return SessionSocket(settings, resolve=self._resolver.resolve)
 
     def transport(self, connected: SessionSocket) -> Transport:
         """Take over a connected socket for use from the hub."""

@@ -17,6 +17,9 @@ Secret = str | bytes | Callable[[], str | bytes]
 DEFAULT_HOST = "stream.smarkets.com"
 DEFAULT_PORT = 3801
 
+#: Settings that only TLS has a use for.
+_TLS = ("ssl_context", "ssl_kwargs", "ca_file", "cert_file", "key_file")
+
 
 class SessionSettings:
     """What one session needs to know; plain attributes, as in the vendor's SDK.
@@ -30,8 +33,10 @@ class SessionSettings:
         ssl_kwargs: the vendor's way to tune TLS: ``cert_reqs``, ``ca_certs``, ``ciphers``,
             ``certfile``, ``keyfile``. ``cert_reqs=ssl.CERT_NONE`` switches the checks off, by name.
         tcp_nodelay: send small frames at once.
-        ssl_context: a ready context; then ``ca_file`` and ``ssl_kwargs`` must not be given.
+        ssl_context: a ready context; then no other of the TLS settings may be given.
         ca_file: trust the certificates in this PEM file, and no others.
+        cert_file, key_file: our own certificate and its key, PEM files, for an exchange that asks who we
+            are; without key_file the key is in cert_file. The key must not be encrypted.
 
     The secrets are in no ``repr``.
     """
@@ -50,6 +55,8 @@ class SessionSettings:
         *,
         ssl_context: _ssl.SSLContext | None = None,
         ca_file: str | None = None,
+        cert_file: str | None = None,
+        key_file: str | None = None,
     ) -> None:
         self.username = username
         self.password = password
@@ -62,6 +69,8 @@ class SessionSettings:
         self.tcp_nodelay = tcp_nodelay
         self.ssl_context = ssl_context
         self.ca_file = ca_file
+        self.cert_file = cert_file
+        self.key_file = key_file
         #: Bytes asked for in one read.
         self.read_chunksize = 65536
 
@@ -88,6 +97,8 @@ class SessionSettings:
             "tcp_nodelay": self.tcp_nodelay,
             "ssl_context": self.ssl_context,
             "ca_file": self.ca_file,
+            "cert_file": self.cert_file,
+            "key_file": self.key_file,
         }
 
     def check(self) -> None:
@@ -109,15 +120,23 @@ class SessionSettings:
             raise ConfigError(f"port is a number from 1 to 65535, not {self.port!r}")
         if not isinstance(self.socket_timeout, (int, float)) or not self.socket_timeout > 0:
             raise ConfigError(f"socket_timeout is a length in seconds above 0, not {self.socket_timeout!r}")
-        if not self.ssl and (self.ssl_context is not None or self.ca_file is not None or self.ssl_kwargs):
+        self._check_tls()
+
+    def _check_tls(self) -> None:
+        given = [name for name in _TLS if getattr(self, name)]
+        if given and not self.ssl:
             raise ConfigError(
-                "ssl=False sends everything in the clear, and ssl_context, ca_file and ssl_kwargs are "
-                "for TLS: leave the one or the others out"
+                f"ssl=False sends everything in the clear, and {', '.join(given)} is for TLS: "
+                "leave the one or the other out"
             )
-        if self.ssl_context is not None and (self.ca_file is not None or self.ssl_kwargs):
-            raise ConfigError("ssl_context is used as it is: put ca_file and ssl_kwargs into it instead")
-        if self.ca_file is not None and self.ssl_kwargs.get("ca_certs") is not None:
-            raise ConfigError("both ca_file and ssl_kwargs['ca_certs'] say whom to trust: give one")
+        if self.ssl_context is not None and len(given) > 1:
+            others = ", ".join(name for name in given if name != "ssl_context")
+            raise ConfigError(f"ssl_context is used as it is: put {others} into it instead")
+        for ours, theirs in (("ca_file", "ca_certs"), ("cert_file", "certfile"), ("key_file", "keyfile")):
+            if getattr(self, ours) is not None and self.ssl_kwargs.get(theirs) is not None:
+                raise ConfigError(f"both {ours} and ssl_kwargs[{theirs!r}] are given: give one")
+        if self.key_file is not None and self.cert_file is None:
+            raise ConfigError("key_file is the key of a certificate: give cert_file too")
 
     def login_message(self) -> seto.Login:
         """The login without a position; secrets that are callables are asked now.

@@ -18,11 +18,11 @@ from smarkets_pool.exceptions import (
     ReceiveTimeout,
     SendTimeout,
     SocketDisconnected,
-    TlsError,
     UsageError,
 )
+from smarkets_pool.session.addresses import Resolve, connect_first, look_up
 from smarkets_pool.session.settings import SessionSettings
-from smarkets_pool.session.tls import context_for
+from smarkets_pool.session.tls import certificate_error, context_for, known_session, remember_session
 
 __all__ = ["SessionSocket"]
 
@@ -32,15 +32,20 @@ _logger = logging.getLogger("smarkets_pool.session.socket")
 class SessionSocket:
     """A TCP or TLS connection to the exchange, made and closed any number of times.
 
+    Args:
+        resolve: how to find the host's addresses; the system's way by default.
+
     Raises:
         UsageError: ``settings`` are not ``SessionSettings`` (also a ``ValueError``).
     """
 
-    def __init__(self, settings: SessionSettings) -> None:
+    def __init__(self, settings: SessionSettings, *, resolve: Resolve = look_up) -> None:
         if not isinstance(settings, SessionSettings):
             raise UsageError(f"settings are to be SessionSettings, not {type(settings).__name__}")
         self.settings = settings
+        self._resolve = resolve
         self._socket: socket.socket | None = None
+        self._handshaken = False
 
     def __repr__(self) -> str:
         state = "connected" if self.connected else "closed"
@@ -59,18 +64,27 @@ class SessionSocket:
     def connect(self) -> bool:
         """Connect, and shake hands if TLS is on; False if already connected.
 
-        Each address the name resolves to is tried in turn, both families.
+        Every address the name resolves to is tried, each with a head start over the next, both
+        families; a TLS session of an earlier connection is resumed if the exchange agrees.
 
         Raises:
-            ConnectTimeout: an address, or the handshake, took longer than ``socket_timeout``.
-            TlsError: the peer's certificate does not prove that it is the host asked for.
+            ConnectTimeout: no address answered within ``socket_timeout``, or the handshake took longer.
+            TlsError: the peer's certificate does not prove that it is the host asked for; the subclass
+                says how.
             ConnectionError: the name does not resolve, nobody listens, or TLS failed.
             ConfigError: the TLS settings cannot be used.
         """
         if self._socket is not None:
             return False
         context = context_for(self.settings) if self.settings.ssl else None
-        self._socket = self._connect_any()
+        self._socket = connect_first(
+            self.settings.host,
+            self.settings.port,
+            resolve=self._resolve,
+            timeout=self.settings.socket_timeout,
+            nodelay=self.settings.tcp_nodelay,
+        )
+        self._socket.settimeout(self.settings.socket_timeout)
         if context is not None:
             self._start_tls(context)
         _logger.debug("connected to %s:%s", self.settings.host, self.settings.port)
@@ -81,6 +95,7 @@ class SessionSocket:
         connection, self._socket = self._socket, None
         if connection is None:
             return
+        self._keep_session(connection)
         # Each step on its own: a peer that has reset makes the first raise, and must not leak the rest.
         with contextlib.suppress(OSError):
             connection.shutdown(socket.SHUT_RDWR)
@@ -92,6 +107,7 @@ class SessionSocket:
         connection, self._socket = self._socket, None
         if connection is None:
             raise ConnectionError(f"not connected to {self._peer}")
+        self._keep_session(connection)
         return connection
 
     def send(self, data: bytes | bytearray | memoryview) -> int:
@@ -132,11 +148,19 @@ class SessionSocket:
             raise SocketDisconnected(f"{self._peer} closed the connection") from error
         except OSError as error:
             self.disconnect()
+            # With TLS 1.3 the exchange's refusal of our certificate arrives behind the handshake.
+            if (proof := certificate_error(error, self.settings)) is not None:
+                raise proof from error
             raise ConnectionError(f"reading from {self._peer} failed: {error}") from error
         if not data:
             self.disconnect()
             raise SocketDisconnected(f"{self._peer} closed the connection")
         return data
+
+    def _keep_session(self, connection: socket.socket) -> None:
+        handshaken, self._handshaken = self._handshaken, False
+        if handshaken:
+            remember_session(connection, self.settings)
 
     # --- how a connection is made ----------------------------------------------------------------
 
@@ -149,49 +173,20 @@ class SessionSocket:
             raise ConnectionError(f"not connected to {self._peer}")
         return self._socket
 
-    def _connect_any(self) -> socket.socket:
-        try:
-            found = socket.getaddrinfo(self.settings.host, self.settings.port, type=socket.SOCK_STREAM)
-        except (OSError, ValueError) as error:
-            # A name that no DNS could hold is a UnicodeError (a ValueError), not an OSError.
-            raise ConnectionError(f"the host {self.settings.host!r} cannot be resolved: {error}") from error
-        last: OSError | None = None
-        for family, kind, protocol, _, address in found:
-            connection = socket.socket(family, kind, protocol)
-            try:
-                connection.settimeout(self.settings.socket_timeout)
-                if self.settings.tcp_nodelay:
-                    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-                connection.connect(address)
-            except OSError as error:
-                connection.close()
-                last = error
-            except BaseException:
-                connection.close()
-                raise
-            else:
-                return connection
-        if isinstance(last, TimeoutError):
-            raise ConnectTimeout(
-                f"no connection to {self._peer} within {self.settings.socket_timeout} s"
-            ) from last
-        raise ConnectionError(f"no connection to {self._peer}: {last}") from last
-
     def _start_tls(self, context: ssl.SSLContext) -> None:
         plain = self._connection()
+        settings = self.settings
         try:
             # The handshake is a step of its own, so that the socket is ours to close while it runs.
             wrapped = context.wrap_socket(
-                plain, server_hostname=self.settings.host, do_handshake_on_connect=False
+                plain,
+                server_hostname=settings.host,
+                do_handshake_on_connect=False,
+                session=known_session(context, settings),
             )
             self._socket = wrapped
             wrapped.do_handshake()
-        except ssl.SSLCertVerificationError as error:
-            self.disconnect()
-            raise TlsError(
-                f"{self._peer} could not prove that it is {self.settings.host!r}: {error.verify_message}; "
-                "to trust a CA of your own, name its certificate with ca_file"
-            ) from error
+            self._handshaken = True
         except TimeoutError as error:
             self.disconnect()
             raise ConnectTimeout(
@@ -199,6 +194,8 @@ class SessionSocket:
             ) from error
         except OSError as error:
             self.disconnect()
+            if (proof := certificate_error(error, settings)) is not None:
+                raise proof from error
             raise ConnectionError(
                 f"the TLS handshake with {self._peer} failed: {error}; "
                 "if that is a plain server, use ssl=False"

@@ -369,3 +369,27 @@ def buy(price: int = 2500, quantity: int = 400_000, **fields: Any) -> seto.Order
 def sell(price: int = 2500, quantity: int = 400_000, **fields: Any) -> seto.OrderCreate:
     """The other side of ``buy``."""
     return buy(price, quantity, side=seto.SIDE_SELL, **fields)
+
+
+class Unanswering:
+    """An address that answers no connection attempt, as a firewall that drops packets.
+
+    A listener whose queue is full: the system ignores what comes then. Use as a context manager.
+    """
+
+    def __init__(self, host: str = "127.0.0.1", port: int = 0) -> None:
+        self._listener = socket.create_server(
+            (host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET, backlog=0
+        )
+        self.host = host
+        self.port: int = self._listener.getsockname()[1]
+        self._queued: list[socket.socket] = []
+
+    def __enter__(self) -> Unanswering:
+        self._queued.append(socket.create_connection((self.host, self.port)))
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for connection in self._queued:
+            connection.close()
+        self._listener.close()
