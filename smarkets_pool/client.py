@@ -42,7 +42,7 @@ class StreamingAPIClient:
     ``handler(name=..., message=frame)`` with the ``Frame`` (the vendor's convention, kept).
     """
 
-    #: Every name a handler can have, in the vendor's order, with ours for newer types at the end.
+    #: Every name a handler can have: the vendor's, by number, with ours for newer types at the end.
     CALLBACKS = [*ETO_NAMES, *SETO_NAMES, "eto.unknown", "seto.unknown"]  # noqa: RUF012 - vendor's type
 
     def __init__(self, session: Session) -> None:

@@ -100,8 +100,8 @@ class Route:
 class HandlerList:
     """Handlers of one name in the order of registration, each once.
 
-    ``+=`` and ``-=``, ``add``/``handle``, ``remove``, ``fire``/``call``, ``len`` and iteration work as
-    on the vendor's Signal. Iterating sees a fixed tuple: a handler may add or remove others.
+    ``+=`` and ``-=``, ``add``/``handle``, ``remove``, ``fire``, calling, ``len`` and iteration work as on
+    the vendor's Signal. Iterating sees a fixed tuple: a handler may add or remove others.
     """
 
     __slots__ = ("_check", "_routes")
@@ -166,7 +166,7 @@ class HandlerList:
         if first is not None:
             raise first
 
-    call = fire
+    call = __call__ = fire
 
 
 class Dispatcher:

@@ -467,7 +467,7 @@ def test_handlers_are_called_in_the_order_they_were_added() -> None:
 
 
 def test_the_vendors_names_for_the_same_things_work() -> None:
-    """add, handle and +=, remove and -=, fire and call, len and iteration, as on its Signal."""
+    """add, handle and +=, remove and -=, fire and calling, len and iteration, as on its Signal."""
     calls: list[object] = []
     handlers = _list()
 
@@ -488,7 +488,8 @@ def test_the_vendors_names_for_the_same_things_work() -> None:
     handlers -= third
     handlers.remove(second)
     handlers.fire(message=None)
-    assert calls == [1, 2, 3, 1]
+    handlers(message=None)
+    assert calls == [1, 2, 3, 1, 1]
     assert len(handlers) == 1
     assert "first" in repr(handlers)
 

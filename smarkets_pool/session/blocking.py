@@ -16,7 +16,6 @@ from google.protobuf.message import Message
 
 from smarkets_pool.exceptions import (
     ConcurrentUseError,
-    ConnectionError,
     Error,
     LoginError,
     LoginTimeout,
@@ -252,7 +251,7 @@ class Session:
         message is held back, numbered when the answer comes, and None is returned.
 
         Raises:
-            ConnectionError: not connected.
+            SocketDisconnected: not connected.
             UsageError: no payload carries such a message, or a required field is missing.
             FrameTooLarge: it is over the size limit.
         """
@@ -315,7 +314,8 @@ class Session:
 
     def _must_be_connected(self) -> None:
         if not self.socket.connected:
-            raise ConnectionError(
+            # The vendor's error for it: its programs log in again when they see it.
+            raise SocketDisconnected(
                 f"not connected to {self.settings.host}:{self.settings.port}: call connect() first"
             )
 
@@ -325,11 +325,12 @@ class Session:
         """Wait for bytes once and keep them; ``next_frame`` gives what they complete.
 
         Raises:
-            SocketDisconnected, ReceiveTimeout, ConnectionError: the connection is closed then.
+            SocketDisconnected, ReceiveTimeout, ConnectionError: the connection is closed.
             ConcurrentUseError: another greenlet or thread is reading from this session.
         """
         if self._reading:
             raise ConcurrentUseError(f"{self!r} is being read by somebody else; a session has one reader")
+        self._must_be_connected()
         self._reading = True
         try:
             data = self.socket.recv()

@@ -115,10 +115,12 @@ class SessionSocket:
 
         Raises:
             SendTimeout: the peer took nothing for ``socket_timeout`` seconds.
-            ConnectionError: not connected, or the connection broke.
+            SocketDisconnected: not connected.
+            ConnectionError: the connection broke.
         """
+        connection = self._connection()
         try:
-            return self._connection().send(data)
+            return connection.send(data)
         except TimeoutError as error:
             self.disconnect()
             raise SendTimeout(
@@ -132,12 +134,13 @@ class SessionSocket:
         """Wait for bytes and return them, never empty.
 
         Raises:
-            SocketDisconnected: the peer closed.
+            SocketDisconnected: not connected, or the peer closed.
             ReceiveTimeout: nothing came for ``socket_timeout`` seconds; the connection is closed.
-            ConnectionError: not connected, or the connection broke.
+            ConnectionError: the connection broke.
         """
+        connection = self._connection()
         try:
-            data = self._connection().recv(self.settings.read_chunksize)
+            data = connection.recv(self.settings.read_chunksize)
         except TimeoutError as error:
             self.disconnect()
             raise ReceiveTimeout(
@@ -170,7 +173,8 @@ class SessionSocket:
 
     def _connection(self) -> socket.socket:
         if self._socket is None:
-            raise ConnectionError(f"not connected to {self._peer}")
+            # The vendor's error for it: its programs log in again when they see it.
+            raise SocketDisconnected(f"not connected to {self._peer}")
         return self._socket
 
     def _start_tls(self, context: ssl.SSLContext) -> None:

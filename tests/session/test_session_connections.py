@@ -181,7 +181,7 @@ def test_what_a_closed_session_cannot_do_is_said(verb: str) -> None:
     if verb == "flush":
         session.flush()
     else:
-        with pytest.raises(ConnectionError, match="not connected"):
+        with pytest.raises(SocketDisconnected, match="not connected"):
             session.read()
 
 
@@ -301,7 +301,7 @@ def test_a_failed_read_does_not_count_as_reading() -> None:
         session.log_in()
         with pytest.raises(SocketDisconnected):
             session.read()
-        with pytest.raises(ConnectionError, match="not connected"):
+        with pytest.raises(SocketDisconnected, match="not connected"):
             session.read()
 
 

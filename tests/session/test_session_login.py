@@ -541,10 +541,10 @@ def test_an_empty_out_payload_is_refused() -> None:
 
 @pytest.mark.parametrize("verb", ["send", "ping", "logout"])
 def test_nothing_can_be_sent_without_a_connection(verb: str) -> None:
-    """The error names host and port and what to do."""
+    """The vendor's error for it, which names host and port and what to do."""
     session = Session(SessionSettings("u", "p", host="127.0.0.1", port=9, ssl=False))
     arguments = [subscribe()] if verb == "send" else []
-    with pytest.raises(ConnectionError, match=r"127\.0\.0\.1:9: call connect\(\) first"):
+    with pytest.raises(SocketDisconnected, match=r"127\.0\.0\.1:9: call connect\(\) first"):
         getattr(session, verb)(*arguments)
 
 
