@@ -17,18 +17,19 @@ ROOT = pathlib.Path(smarkets_pool.__file__).parent
 #: Room -> the rooms it may import. The order of docs/architecture.md, written out.
 ALLOWED: dict[str, set[str]] = {
     "exceptions": set(),
+    "logs": set(),
     "wire": {"exceptions"},
     "eto": {"wire"},
     "seto": {"wire"},
     "protocol": {"exceptions", "wire"},
     "policies": {"exceptions", "wire", "protocol"},
-    "session": {"exceptions", "wire", "protocol", "policies"},
+    "session": {"exceptions", "logs", "wire", "protocol", "policies"},
     "dispatcher": {"exceptions", "wire", "protocol", "policies", "session"},
     "client": {"exceptions", "wire", "protocol", "policies", "session", "dispatcher"},
     "api": {"exceptions", "eto", "seto", "session", "client", "smarkets_pool"},
     "stores": {"exceptions"},
-    "pool": {"exceptions", "wire", "protocol", "policies", "session", "dispatcher", "stores"},
-    "exchange": {"exceptions", "wire", "protocol", "policies"},
+    "pool": {"exceptions", "logs", "wire", "protocol", "policies", "session", "dispatcher", "stores"},
+    "exchange": {"exceptions", "logs", "wire", "protocol", "policies"},
 }
 #: These stand on top and may use everything.
 ON_TOP = {"cli", "__main__", "smarkets_pool"}

@@ -8,7 +8,6 @@ and ``now_us`` (microseconds since the epoch, for what is printed on executions)
 from __future__ import annotations
 
 import dataclasses
-import logging
 import secrets
 import string
 from collections.abc import Callable, Iterable
@@ -28,8 +27,6 @@ from smarkets_pool.wire.schema import eto_pb2 as eto
 from smarkets_pool.wire.schema import seto_pb2 as seto
 
 __all__ = ["Exchange", "RememberedSession"]
-
-_logger = logging.getLogger("smarkets_pool.exchange")
 
 _ID_LETTERS = string.ascii_letters + string.digits
 _ID_LENGTH = 18

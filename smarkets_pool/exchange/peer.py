@@ -6,7 +6,6 @@ be written is taken by ``data_to_send``; when ``closing`` is set the connection 
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
@@ -14,6 +13,7 @@ from google.protobuf.message import Message
 
 from smarkets_pool.exceptions import FrameTooLarge
 from smarkets_pool.exchange.accounts import ExchangeAccount
+from smarkets_pool.logs import PlaceLog
 from smarkets_pool.protocol import (
     Event,
     Failed,
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Peer"]
 
-_logger = logging.getLogger("smarkets_pool.exchange.peer")
+_log = PlaceLog("exchange.peer")
 
 #: Enough of a frame to be its beginning and not its end: a length header and one byte of twenty.
 _HALF_A_FRAME = b"\x14\x08"
@@ -301,8 +301,8 @@ class Peer:
         self._exchange.left(self, now, in_order=in_order)
 
     def _say(self, what: str) -> None:
-        who = self.account.username if self.account is not None else "nobody"
-        _logger.info("connection %d (%s): %s", self.number, who, what)
+        who = self.account.username if self.account is not None else None
+        _log.info(who, "connection %d: %s", self.number, what)
 
 
 def _position(login: seto.Login) -> int | None:

@@ -7,7 +7,6 @@ reads (and closes, it is the connection's owner) and one that writes. Nobody els
 from __future__ import annotations
 
 import contextlib
-import logging
 import time
 from collections.abc import Callable
 from typing import Any
@@ -21,10 +20,11 @@ import gevent.ssl
 from smarkets_pool.exceptions import ConfigError
 from smarkets_pool.exchange.exchange import Exchange
 from smarkets_pool.exchange.peer import Peer
+from smarkets_pool.logs import PlaceLog
 
 __all__ = ["ExchangeServer"]
 
-_logger = logging.getLogger("smarkets_pool.exchange.server")
+_log = PlaceLog("exchange.server")
 
 #: Small, so that a client that never pauses has little to say in each turn of the loop.
 _READ_SIZE = 8_192
@@ -84,7 +84,7 @@ class _ServedConnection:
             self._socket.do_handshake()
             self._socket.settimeout(None)
         except OSError as error:
-            _logger.info("TLS handshake failed: %s", error)
+            _log.info(None, "TLS handshake failed: %s", error)
             return False
         return True
 
@@ -216,7 +216,7 @@ class ExchangeServer:
                 if self._listener is None:
                     return
                 # Out of descriptors, or the client has gone again: those that are here go on.
-                _logger.warning("accepting failed: %s", error)
+                _log.warning(None, "accepting failed: %s", error)
                 gevent.sleep(0.1)
                 continue
             accepted.setsockopt(gevent.socket.IPPROTO_TCP, gevent.socket.TCP_NODELAY, 1)

@@ -14,7 +14,8 @@ from google.protobuf.message import Message
 from smarkets_pool.exceptions import Error, SendTimeout, SocketDisconnected
 from smarkets_pool.pool.outbuffer import OutBuffer
 from smarkets_pool.pool.runtime import Runtime, Transport
-from smarkets_pool.protocol import Event, SessionProtocol, State
+from smarkets_pool.protocol import Event, Received, SessionProtocol, State
+from smarkets_pool.session.framelog import FrameLog
 
 __all__ = ["Connection", "ConnectionOwner", "READ_SIZE"]
 
@@ -47,6 +48,7 @@ class Connection:
         protocol: SessionProtocol,
         *,
         send_timeout: float,
+        frame_log: FrameLog,
     ) -> None:
         self.number = number
         self.protocol = protocol
@@ -57,6 +59,7 @@ class Connection:
         self._runtime = runtime
         self._transport = transport
         self._send_timeout = send_timeout
+        self._frame_log = frame_log
         self._out = OutBuffer(transport, runtime.now, self._on_writable)
         self._reading = False
 
@@ -118,12 +121,15 @@ class Connection:
         """Hand over every event there is, then send what the rules answered."""
         now = self._runtime.now()
         frames = self.protocol.frames_received
+        log = self._frame_log if self._frame_log.enabled else None
         while not self.closed and (event := self.protocol.next_event(now)) is not None:
+            if log is not None and isinstance(event, Received):
+                log.received(event)
             self._owner.on_event(self, event)
         if self.protocol.frames_received != frames:
             self.last_frame_at = now
         if not self.closed:
-            self._out.write(self.protocol.data_to_send())
+            self._write()
         self._owner.on_batch(self)
 
     # --- sending ---------------------------------------------------------------------------------
@@ -153,10 +159,16 @@ class Connection:
 
     def _write_now(self) -> None:
         try:
-            self._out.write(self.protocol.data_to_send())
+            self._write()
         except Error as error:
             self.disconnect(error)
             raise
+
+    def _write(self) -> None:
+        data = self.protocol.data_to_send()
+        if data and self._frame_log.enabled:
+            self._frame_log.sent(data)
+        self._out.write(data)
 
     def _on_writable(self) -> None:
         if self.closed:

@@ -7,7 +7,6 @@ read, not once per frame, and ends when nothing came for a second: most accounts
 
 from __future__ import annotations
 
-import logging
 from collections import deque
 from collections.abc import Callable
 from typing import Any
@@ -15,13 +14,14 @@ from typing import Any
 import gevent
 
 from smarkets_pool.dispatcher import Dispatcher, describe_handler
+from smarkets_pool.logs import PlaceLog
 from smarkets_pool.pool.delivery import Delivery
 from smarkets_pool.pool.runtime import Runtime
 from smarkets_pool.pool.supervisor import Supervisor
 
 __all__ = ["Inbox"]
 
-_logger = logging.getLogger("smarkets_pool.pool.handlers")
+_log = PlaceLog("pool.handlers")
 
 MAX_FRAMES = 10_000
 MAX_SIZE = 4 << 20
@@ -219,9 +219,9 @@ class Inbox:
                 if self._closed and isinstance(error, gevent.GreenletExit):
                     raise  # killed because it did not end; otherwise it is the handler's own
                 self.handler_errors += 1
-                _logger.exception(
-                    "account %s: handler %s failed on %s",
+                _log.exception(
                     delivery.account,
+                    "handler %s failed on %s",
                     describe_handler(route.handler),
                     delivery.name,
                 )

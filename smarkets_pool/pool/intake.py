@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from smarkets_pool.dispatcher import Dispatcher
 from smarkets_pool.exceptions import Error, HeartbeatTimeout, LoggedOut, ReceiveTimeout, SequenceGapError
+from smarkets_pool.logs import PlaceLog
 from smarkets_pool.pool.connection import Connection
 from smarkets_pool.pool.delivery import (
     LIFECYCLE_NAMES,
@@ -47,6 +48,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Intake"]
 
+_log = PlaceLog("pool.intake")
+
 
 class Intake:
     """One member's arrivals, over all its connections.
@@ -80,7 +83,7 @@ class Intake:
         self._resume_due: float | None = None
         self._slow = False
         self._refetched: int | None = None
-        self._log = log
+        self._write_log = log
         #: The account's number before the first event seen here, or None before there was one.
         self.baseline: int | None = None
         self.state = DOWN
@@ -161,10 +164,11 @@ class Intake:
         """A delivery, and a log line too: the delivery stands behind the handler it is about."""
         handler, running_for = self._inbox.current
         self.post(MemberSlowHandler(len(self._inbox), self._inbox.size, handler, running_for))
-        self._log(
+        self._write_log(
+            _log,
             logging.WARNING,
-            "account %s: %d deliveries wait, reading stopped; handler %s has been running for %.1f s",
             self._name,
+            "%d deliveries wait, reading stopped; handler %s has been running for %.1f s",
             len(self._inbox),
             handler,
             running_for,
@@ -175,10 +179,11 @@ class Intake:
             return
         self.withheld += len(event.withheld)
         self.post(MemberGap("sent", event.withheld[0], event.withheld[-1], recoverable=False))
-        self._log(
+        self._write_log(
+            _log,
             logging.WARNING,
-            "account %s: the exchange asked for what we sent as %s again and did not get it: too old",
             self._name,
+            "the exchange asked for what we sent as %s again and did not get it: too old",
             ", ".join(map(str, event.withheld[:20])),
         )
 

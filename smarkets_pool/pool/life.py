@@ -19,6 +19,7 @@ from typing import Any, Protocol
 import gevent
 
 from smarkets_pool.exceptions import ConnectTimeout, Error, LoginTimeout
+from smarkets_pool.logs import PlaceLog
 from smarkets_pool.policies import Attempts, Decision, ReconnectPolicy, TimeoutPolicy, Trouble
 from smarkets_pool.pool.account import Account
 from smarkets_pool.pool.governor import Governor
@@ -28,6 +29,8 @@ from smarkets_pool.protocol import Received
 from smarkets_pool.session import Session
 
 __all__ = ["Life", "LifeOwner"]
+
+_log = PlaceLog("pool.life")
 
 
 class LifeOwner(Protocol):
@@ -182,6 +185,7 @@ class Life:
 
     def _new_session(self, asked: int | None) -> Session:
         settings = copy.copy(self._account.settings)
+        settings.account = self._account.name
         # Per wait; the two limits of ``_log_in`` are for the whole and come first.
         settings.socket_timeout = self._timeouts.connect + self._timeouts.login
         return Session(
@@ -206,12 +210,7 @@ class Life:
     def _log(self, decision: Decision) -> None:
         name = self._account.name
         if decision.delay is None:
-            self._supervisor.log(logging.ERROR, "account %s: given up, %s", name, decision.give_up_because)
+            self._supervisor.log(_log, logging.ERROR, name, "given up, %s", decision.give_up_because)
         else:
-            self._supervisor.log(
-                logging.WARNING,
-                "account %s: down, next attempt in %.2f s: %s",
-                name,
-                decision.delay,
-                self.why_down,
-            )
+            text = "down, next attempt in %.2f s: %s"
+            self._supervisor.log(_log, logging.WARNING, name, text, decision.delay, self.why_down)

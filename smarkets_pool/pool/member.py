@@ -17,6 +17,7 @@ from google.protobuf.message import Message
 
 from smarkets_pool.dispatcher import Dispatcher
 from smarkets_pool.exceptions import Error, LoggedOut, MemberDown, SendBufferFull, UsageError
+from smarkets_pool.logs import PlaceLog
 from smarkets_pool.policies import Decision, ReconnectPolicy, TimeoutPolicy
 from smarkets_pool.pool.account import Account
 from smarkets_pool.pool.connection import Connection
@@ -32,11 +33,14 @@ from smarkets_pool.pool.supervisor import Supervisor
 from smarkets_pool.pool.timekeeper import Timekeeper
 from smarkets_pool.protocol import Event, Received
 from smarkets_pool.session import Session
+from smarkets_pool.session.framelog import FrameLog
 from smarkets_pool.stores import Position, SequenceStore
 from smarkets_pool.wire.payloads import REQUEST_NAMES, message_name
 from smarkets_pool.wire.schema import seto_pb2 as seto
 
 __all__ = ["Member"]
+
+_log = PlaceLog("pool.member")
 
 #: Bytes that may wait for a socket before ``send`` refuses more.
 SEND_LIMIT = 1 << 20
@@ -331,6 +335,7 @@ class Member:
             self._runtime.transport(socket),
             protocol,
             send_timeout=self._timeouts.send,
+            frame_log=FrameLog(self.account.name, self._supervisor.log),
         )
         self._connection = connection
         self._logins += 1
@@ -402,9 +407,8 @@ class Member:
         try:
             self._store.save_many([(self.account.name, Position(position))])
         except Exception as error:  # noqa: BLE001 - tried again when the next event was handled, and at the end
-            self._supervisor.log(
-                logging.ERROR, "account %s: position %d was not saved: %s", self.account.name, position, error
-            )
+            text = "position %d was not saved: %s"
+            self._supervisor.log(_log, logging.ERROR, self.account.name, text, position, error)
         else:
             self._saved = position
 

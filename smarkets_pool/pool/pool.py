@@ -20,6 +20,7 @@ from smarkets_pool.exceptions import (
     PoolError,
     UsageError,
 )
+from smarkets_pool.logs import PlaceLog
 from smarkets_pool.policies import Deadline, ReconnectPolicy, TimeoutPolicy
 from smarkets_pool.pool.account import Account
 from smarkets_pool.pool.delivery import (
@@ -40,7 +41,7 @@ from smarkets_pool.stores import MemoryStore, SequenceStore
 
 __all__ = ["Pool", "StopReport"]
 
-_logger = logging.getLogger("smarkets_pool.pool")
+_log = PlaceLog("pool")
 
 _H = TypeVar("_H", bound=Handler)
 
@@ -499,7 +500,7 @@ class Pool:
         self._stopped.set()
         self._changed.set()
         if not self._report.clean:
-            _logger.warning("the pool stopped, not cleanly: %s", self._report)
+            _log.warning(None, "the pool stopped, not cleanly: %s", self._report)
 
     def stats(self) -> dict[str, Any]:
         """A snapshot as plain data: members by name, the login governor, and sums of the counters."""
@@ -571,7 +572,7 @@ class Pool:
         self._changed.set()
 
     def _on_clock_error(self, client: HasDeadlines, error: BaseException) -> None:
-        self._supervisor.log(logging.CRITICAL, "a deadline of %r raised %r", client, error)
+        self._supervisor.log(_log, logging.CRITICAL, None, "a deadline of %r raised %r", client, error)
 
     def _on_handler_error(self, delivery: Delivery, error: BaseException) -> None:
         for handler in self._error_handlers:
@@ -579,5 +580,5 @@ class Pool:
                 handler(delivery, error)
             except gevent.GreenletExit:
                 raise
-            except BaseException:
-                _logger.exception("account %s: the error handler failed", delivery.account)
+            except BaseException:  # noqa: BLE001 - logged with its traceback, and costs nobody else anything
+                _log.exception(delivery.account, "the error handler failed")

@@ -13,11 +13,12 @@ from typing import Any
 
 import gevent
 
+from smarkets_pool.logs import PlaceLog
 from smarkets_pool.pool.runtime import Runtime
 
 __all__ = ["Supervisor"]
 
-_logger = logging.getLogger("smarkets_pool.pool")
+_log = PlaceLog("pool.supervisor")
 
 #: Log lines of the hub that may wait; beyond that they are counted instead of kept.
 _LOG_LIMIT = 10_000
@@ -29,7 +30,7 @@ class Supervisor:
     def __init__(self, runtime: Runtime) -> None:
         self._runtime = runtime
         self._greenlets: set[gevent.Greenlet[..., Any]] = set()
-        self._lines: deque[tuple[int, str, tuple[object, ...]]] = deque()
+        self._lines: deque[tuple[PlaceLog, int, str | None, str, tuple[object, ...]]] = deque()
         self._lost_lines = 0
         self._writer: gevent.Greenlet[..., Any] | None = None
         self.deaths = 0
@@ -45,12 +46,12 @@ class Supervisor:
         greenlet.link(self._ended)
         return greenlet
 
-    def log(self, level: int, text: str, *args: object) -> None:
-        """Write a log line soon, from a greenlet; callable from the hub."""
+    def log(self, place: PlaceLog, level: int, account: str | None, text: str, *args: object) -> None:
+        """Write a log line of ``place`` soon, from a greenlet; callable from the hub."""
         if len(self._lines) >= _LOG_LIMIT:
             self._lost_lines += 1
             return
-        self._lines.append((level, text, args))
+        self._lines.append((place, level, account, text, args))
         if self._writer is None:
             self._writer = self.spawn("log writer", self._write_lines)
 
@@ -67,11 +68,11 @@ class Supervisor:
     def _write_lines(self) -> None:
         try:
             while self._lines:
-                level, text, args = self._lines.popleft()
-                _logger.log(level, text, *args)
+                place, level, account, text, args = self._lines.popleft()
+                place.log(level, account, text, *args)
             if self._lost_lines:
                 lost, self._lost_lines = self._lost_lines, 0
-                _logger.warning("%d log lines of the hub were dropped, too many at once", lost)
+                _log.warning(None, "%d log lines of the hub were dropped, too many at once", lost)
         finally:
             self._writer = None
 
@@ -80,4 +81,4 @@ class Supervisor:
         self._greenlets.discard(greenlet)
         if not greenlet.successful():
             self.deaths += 1
-            self.log(logging.ERROR, "greenlet %r died: %r", greenlet.name, greenlet.exception)
+            self.log(_log, logging.ERROR, None, "greenlet %r died: %r", greenlet.name, greenlet.exception)

@@ -7,7 +7,6 @@ that was read has been taken. One session belongs to one greenlet or thread.
 
 from __future__ import annotations
 
-import logging
 import time
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, NamedTuple
@@ -23,6 +22,7 @@ from smarkets_pool.exceptions import (
     SocketDisconnected,
     UsageError,
 )
+from smarkets_pool.logs import PlaceLog
 from smarkets_pool.protocol import (
     Event,
     Failed,
@@ -37,6 +37,7 @@ from smarkets_pool.protocol import (
     TimedOut,
     Timing,
 )
+from smarkets_pool.session.framelog import FrameLog
 from smarkets_pool.session.settings import SessionSettings
 from smarkets_pool.session.tcp import SessionSocket
 from smarkets_pool.wire.framing import encode_frame
@@ -48,9 +49,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Frame", "Session"]
 
-_logger = logging.getLogger("smarkets_pool.session")
-_flush_logger = logging.getLogger("smarkets_pool.session.flush")
-_wire_logger = logging.getLogger("smarkets_pool.session.wire")
+_log = PlaceLog("session")
+_flush_log = PlaceLog("session.flush")
 
 _Bytes = bytes
 
@@ -103,6 +103,7 @@ class Session:
         self._clock = clock
         self._protocol = self._new_protocol()
         self._held: list[Message] = []
+        self._frame_log = FrameLog(settings.log_name)
         self._reading = False
 
     def __repr__(self) -> str:
@@ -226,9 +227,9 @@ class Session:
         self.socket.disconnect()
         self._protocol.close()
         if self.send_buffer or self._held:
-            _logger.warning(
-                "%s: closed with %d bytes and %d messages unsent; they are dropped, not kept for later",
-                self.settings.login_name,
+            _log.warning(
+                self.settings.log_name,
+                "closed with %d bytes and %d messages unsent; they are dropped, not kept for later",
                 len(self.send_buffer),
                 len(self._held),
             )
@@ -288,7 +289,7 @@ class Session:
         self._collect()
         if not self.send_buffer:
             return
-        _flush_logger.debug("%s: flushing %d bytes", self.settings.login_name, len(self.send_buffer))
+        _flush_log.debug(self.settings.log_name, "flushing %d bytes", len(self.send_buffer))
         written = 0
         try:
             with memoryview(self.send_buffer) as view:
@@ -310,7 +311,10 @@ class Session:
             self._protocol.send(message, self._clock())
 
     def _collect(self) -> None:
-        self.send_buffer += self._protocol.data_to_send()
+        data = self._protocol.data_to_send()
+        if data and self._frame_log.enabled:
+            self._frame_log.sent(data)
+        self.send_buffer += data
 
     def _must_be_connected(self) -> None:
         if not self.socket.connected:
@@ -338,7 +342,6 @@ class Session:
             raise SocketDisconnected(str(error), unread=self._protocol.unread) from error
         finally:
             self._reading = False
-        _wire_logger.debug("%s: %d bytes arrived", self.settings.login_name, len(data))
         self._protocol.receive_data(data)
 
     def next_frame(self) -> Frame | None:
@@ -369,6 +372,8 @@ class Session:
 
     def _note(self, event: Event) -> None:
         if isinstance(event, Received):
+            if self._frame_log.enabled:
+                self._frame_log.received(event)
             if event.name == "eto.login_response" and self.session is None:
                 # Whoever sees the response may look for the id before the next event is taken.
                 self.session = event.payload.eto_payload.login_response.session
@@ -376,16 +381,14 @@ class Session:
             self.session = event.session
             self._send_held()
         elif isinstance(event, GapFound):
-            _logger.warning(
-                "%s: payloads %d to %d are missing; asked for a replay",
-                self.settings.login_name,
+            _log.warning(
+                self.settings.log_name,
+                "payloads %d to %d are missing; asked for a replay",
                 event.first,
                 event.last,
             )
         elif isinstance(event, GapUnfilled):
-            _logger.warning(
-                "%s: payloads %d to %d never came", self.settings.login_name, event.first, event.last
-            )
+            _log.warning(self.settings.log_name, "payloads %d to %d never came", event.first, event.last)
         elif isinstance(event, (Failed, TimedOut)):
             error: Error
             if isinstance(event, Failed):

@@ -71,6 +71,8 @@ class SessionSettings:
         self.ca_file = ca_file
         self.cert_file = cert_file
         self.key_file = key_file
+        #: Our name for the account, for log lines; a pool sets it.
+        self.account: str | None = None
         #: Bytes asked for in one read.
         self.read_chunksize = 65536
 
@@ -82,6 +84,11 @@ class SessionSettings:
     def login_name(self) -> str:
         """Who logs in, fit for logs: the user name, or that it is by token."""
         return self.username if self.username is not None else "(by token)"
+
+    @property
+    def log_name(self) -> str:
+        """Whom log lines are about: our name for the account, or who logs in."""
+        return self.account if self.account is not None else self.login_name
 
     def as_arguments(self) -> dict[str, Any]:
         """What would make these settings again; it holds the secrets."""

@@ -8,7 +8,6 @@ their modules at each use, so that monkey-patching counts whenever it ran.
 from __future__ import annotations
 
 import contextlib
-import logging
 import socket
 import ssl
 
@@ -20,13 +19,14 @@ from smarkets_pool.exceptions import (
     SocketDisconnected,
     UsageError,
 )
+from smarkets_pool.logs import PlaceLog
 from smarkets_pool.session.addresses import Resolve, connect_first, look_up
 from smarkets_pool.session.settings import SessionSettings
 from smarkets_pool.session.tls import certificate_error, context_for, known_session, remember_session
 
 __all__ = ["SessionSocket"]
 
-_logger = logging.getLogger("smarkets_pool.session.socket")
+_log = PlaceLog("session.socket")
 
 
 class SessionSocket:
@@ -87,7 +87,7 @@ class SessionSocket:
         self._socket.settimeout(self.settings.socket_timeout)
         if context is not None:
             self._start_tls(context)
-        _logger.debug("connected to %s:%s", self.settings.host, self.settings.port)
+        _log.debug(self.settings.log_name, "connected to %s:%s", self.settings.host, self.settings.port)
         return True
 
     def disconnect(self) -> None:

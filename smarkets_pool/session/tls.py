@@ -6,7 +6,6 @@ One context serves all sessions with the same trust: making one costs 21 ms, a h
 
 from __future__ import annotations
 
-import logging
 import os
 import socket
 import ssl
@@ -23,11 +22,12 @@ from smarkets_pool.exceptions import (
     ConfigError,
     TlsError,
 )
+from smarkets_pool.logs import PlaceLog
 from smarkets_pool.session.settings import SessionSettings
 
 __all__ = ["certificate_error", "context_for", "known_session", "remember_session"]
 
-_logger = logging.getLogger("smarkets_pool.session.tls")
+_log = PlaceLog("session.tls")
 
 # --- contexts --------------------------------------------------------------------------------------
 
@@ -81,7 +81,7 @@ def _make(kwargs: dict[str, Any], said: dict[str, str]) -> ssl.SSLContext:
         context = ssl.create_default_context(cafile=kwargs.get("ca_certs"))
         context.minimum_version = ssl.TLSVersion.TLSv1_2
         if kwargs.get("cert_reqs", ssl.CERT_REQUIRED) == ssl.CERT_NONE:
-            _logger.warning("certificates are not checked: cert_reqs=CERT_NONE was asked for by name")
+            _log.warning(None, "certificates are not checked: cert_reqs=CERT_NONE was asked for by name")
             context.check_hostname = False
             context.verify_mode = ssl.CERT_NONE
         if kwargs.get("ciphers"):

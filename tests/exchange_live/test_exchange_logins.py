@@ -442,7 +442,8 @@ def test_garbage_closes_that_connection_only(
     assert caller.feed(data) == []
     assert caller.peer.closing
     assert floor.exchange.peers == [other.peer]
-    assert f"connection 2 ({'ann' if stage == 'after' else 'nobody'})" in caplog.text
+    who = "account ann: " if stage == "after" else " "
+    assert f"{who}connection 2: " in caplog.text
     assert other.feed(ping(2)) == ["3 pong"]
 
 
