@@ -161,6 +161,8 @@ class StreamingAPIClient:
         while count < limit:
             frame = self.session.next_frame()
             if frame is None:
+                if self.session.logged_out:
+                    self.session.disconnect()
                 break
             count += 1
             self._handle(frame)
@@ -180,8 +182,8 @@ class StreamingAPIClient:
                 handlers.fire(**keywords)
             except Exception as error:  # noqa: BLE001 - raised below, when the others had their turn
                 first = first or error
-        if name == "eto.logout":
-            # Handlers saw it first, and what came before it; nothing comes after.
+        if self.session.logged_out and not self.session.has_buffered:
+            # Handlers saw the logout first, and whatever had arrived behind it.
             self.session.disconnect()
         if first is not None:
             raise first

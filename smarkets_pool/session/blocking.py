@@ -142,6 +142,11 @@ class Session:
         return self.socket.connected and self._protocol.logged_in
 
     @property
+    def logged_out(self) -> bool:
+        """Whether the exchange has logged us out, or confirmed our logout, and only closing is left."""
+        return self.socket.connected and self._protocol.state in (State.LOGOUT_RECEIVED, State.CLOSED)
+
+    @property
     def raw_socket(self) -> socket.socket | None:
         """The socket underneath, or None."""
         return self.socket.raw_socket
