@@ -3,18 +3,33 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from types import GenericAlias
+from typing import TYPE_CHECKING, Any, Generic, Protocol, overload
+
+from google.protobuf.message import Message
 
 from smarkets_pool.wire.payloads import MESSAGE_CLASSES, PAYLOAD_NAMES, REQUEST_NAMES
 from smarkets_pool.wire.schema import seto_pb2 as seto
 
 if TYPE_CHECKING:
+    # Checkers know it, so nobody has to install it: a default is not in typing's own before Python 3.13.
+    from typing_extensions import TypeVar
+
     from smarkets_pool.pool.member import Member
+
+    #: With the default a bare ``Delivery`` is ``Delivery[Any]``, under strict settings too.
+    M_co = TypeVar("M_co", covariant=True, default=Any)
+else:
+    from typing import TypeVar
+
+    M_co = TypeVar("M_co", covariant=True)
 
 __all__ = [
     "DELIVERY_NAMES",
     "Delivery",
     "LIFECYCLE",
+    "LifecycleEvent",
     "MARKET_NAMES",
     "NEVER_DELIVERED",
     "MemberDownEvent",
@@ -23,6 +38,8 @@ __all__ = [
     "MemberSlowHandler",
     "MemberStalled",
     "MemberUp",
+    "Registrable",
+    "Registration",
 ]
 
 
@@ -130,8 +147,11 @@ MARKET_NAMES = frozenset(
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Delivery:
+class Delivery(Generic[M_co]):
     """One frame or one event of a member's life, as a handler gets it.
+
+    For type checkers it is ``Delivery[seto.OrderExecuted]``, after its ``message``; ``pool.on`` with a class
+    wants a handler that takes just that, or more. A bare ``Delivery`` says nothing about the message.
 
     account: our name of the account. member: the same as ``pool[account]``.
     name: such as ``seto.order_executed`` or ``member.up``.
@@ -148,10 +168,54 @@ class Delivery:
     account: str
     member: Member
     name: str
-    message: Any
+    message: M_co
     protobuf: seto.Payload | None
     bytes: bytes | None
     seq: int
     account_sequence: int | None
     is_replay: bool
     received_at: float
+
+    if not TYPE_CHECKING:
+        # typing's own would try to note the parameter on each ``Delivery[X](...)``, and a frozen dataclass
+        # with slots answers that with a TypeError before Python 3.13.
+        __class_getitem__ = classmethod(GenericAlias)
+
+
+# --- the types of handlers -----------------------------------------------------------------------
+
+LifecycleEvent = MemberRecovering | MemberUp | MemberDownEvent | MemberGap | MemberStalled | MemberSlowHandler
+#: What a handler can be registered for by class.
+Registrable = TypeVar("Registrable", bound=Message | LifecycleEvent)
+
+_Wanted_contra = TypeVar("_Wanted_contra", contravariant=True)
+_Taken_contra = TypeVar("_Taken_contra", contravariant=True)
+_Result_co = TypeVar("_Result_co", covariant=True)
+#: What a handler really takes, which may be more than it is registered for.
+_Taken = TypeVar("_Taken", bound=Any)
+_Result = TypeVar("_Result")
+
+
+class Takes(Protocol[_Wanted_contra, _Taken_contra, _Result_co]):
+    """A callable of one argument: it takes what is wanted, and it says what it takes."""
+
+    @overload
+    def __call__(self, delivery: _Wanted_contra, /) -> _Result_co: ...
+    @overload
+    def __call__(self, delivery: _Taken_contra, /) -> _Result_co: ...
+
+
+class Registration(Protocol[M_co]):
+    """What ``pool.on`` with a class gives: a decorator for handlers that take ``Delivery`` of that class.
+
+    It gives the handler back with its own type, so that decorators can be stacked. A checker has no word for
+    "any type that takes at least this", hence the union: the first half is for functions and what was
+    decorated already, and from the second one a lambda learns the type of its argument.
+    """
+
+    def __call__(
+        self,
+        handler: Takes[Delivery[M_co], _Taken, _Result] | Callable[[Delivery[M_co] | _Taken], _Result],
+        /,
+    ) -> Callable[[_Taken], _Result]:
+        """Register the handler and return it."""
