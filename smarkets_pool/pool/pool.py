@@ -7,7 +7,7 @@ import dataclasses
 import logging
 from collections.abc import Callable, Iterable, Iterator
 from types import TracebackType
-from typing import Any, TypeVar
+from typing import Any, TypeVar, overload
 
 import gevent
 import gevent.event
@@ -29,6 +29,8 @@ from smarkets_pool.pool.delivery import (
     MARKET_NAMES,
     NEVER_DELIVERED,
     Delivery,
+    Registrable,
+    Registration,
 )
 from smarkets_pool.pool.governor import Governor
 from smarkets_pool.pool.inbox import ErrorHandler
@@ -43,7 +45,7 @@ __all__ = ["Pool", "StopReport"]
 
 _log = PlaceLog("pool")
 
-_H = TypeVar("_H", bound=Handler)
+_H = TypeVar("_H", bound=Callable[[Delivery], object])
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -302,13 +304,31 @@ class Pool:
 
     # --- handlers --------------------------------------------------------------------------------
 
+    @overload
     def on(
         self,
-        name: object,
+        name: type[Registrable],
         *,
         accounts: Iterable[str] | None = None,
         market_ids: Iterable[int] | None = None,
-    ) -> Callable[[_H], _H]:
+    ) -> Registration[Registrable]: ...
+
+    @overload
+    def on(
+        self,
+        name: str,
+        *,
+        accounts: Iterable[str] | None = None,
+        market_ids: Iterable[int] | None = None,
+    ) -> Callable[[_H], _H]: ...
+
+    def on(
+        self,
+        name: type[Any] | str,
+        *,
+        accounts: Iterable[str] | None = None,
+        market_ids: Iterable[int] | None = None,
+    ) -> Any:
         """Decorator: call the function with each delivery of that name or message class.
 
         Raises:
@@ -318,19 +338,43 @@ class Pool:
         """
         self._dispatcher.check_name(name)
 
-        def register(handler: _H) -> _H:
+        def register(handler: Handler) -> Handler:
             self.add_handler(name, handler, accounts=accounts, market_ids=market_ids)
             return handler
 
         return register
 
-    def off(self, name: object, handler: Handler) -> None:
+    @overload
+    def off(self, name: type[Registrable], handler: Callable[[Delivery[Registrable]], object]) -> None: ...
+    @overload
+    def off(self, name: str, handler: Callable[[Delivery], object]) -> None: ...
+    def off(self, name: type[Any] | str, handler: Handler) -> None:
         """Stop calling a handler for that name."""
         self.del_handler(name, handler)
 
+    @overload
     def add_handler(
         self,
-        name: object,
+        name: type[Registrable],
+        handler: Callable[[Delivery[Registrable]], object],
+        *,
+        accounts: Iterable[str] | None = None,
+        market_ids: Iterable[int] | None = None,
+    ) -> None: ...
+
+    @overload
+    def add_handler(
+        self,
+        name: str,
+        handler: Callable[[Delivery], object],
+        *,
+        accounts: Iterable[str] | None = None,
+        market_ids: Iterable[int] | None = None,
+    ) -> None: ...
+
+    def add_handler(
+        self,
+        name: type[Any] | str,
         handler: Handler,
         *,
         accounts: Iterable[str] | None = None,
@@ -344,7 +388,13 @@ class Pool:
         known = self._members if self._started else None
         self._dispatcher.add(name, handler, accounts=accounts, market_ids=market_ids, known=known)
 
-    def del_handler(self, name: object, handler: Handler) -> None:
+    @overload
+    def del_handler(
+        self, name: type[Registrable], handler: Callable[[Delivery[Registrable]], object]
+    ) -> None: ...
+    @overload
+    def del_handler(self, name: str, handler: Callable[[Delivery], object]) -> None: ...
+    def del_handler(self, name: type[Any] | str, handler: Handler) -> None:
         """Stop calling a handler for that name.
 
         Raises:
