@@ -35,7 +35,7 @@ __all__ = [
 ]
 
 _HOMES = {
-    "Account": "pool",
+    "Account": "account",
     "Backoff": "policies",
     "DOWN": "pool",
     "Delivery": "pool",

@@ -9,6 +9,7 @@ Handlers of one name are called in the order of their registration, global ones 
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import difflib
 import inspect
@@ -48,6 +49,13 @@ def describe_handler(handler: object) -> str:
     name = getattr(handler, "__qualname__", None) or repr(handler)
     module = getattr(handler, "__module__", None)
     return f"{module}.{name}" if module else str(name)
+
+
+def _place(handler: object) -> str:
+    """File and line of a handler, as the end of a sentence; nothing if it has none."""
+    inner = inspect.unwrap(getattr(handler, "func", handler))  # type: ignore[arg-type]
+    code = getattr(inner, "__code__", None) or getattr(type(inner).__call__, "__code__", None)
+    return f" ({code.co_filename}, line {code.co_firstlineno})" if code is not None else ""
 
 
 def problem_with(handler: object, calling: Calling, *, is_global: bool = False) -> str | None:
@@ -199,6 +207,7 @@ class Dispatcher:
         self.handlers: dict[str, HandlerList] = {name: HandlerList(self._checker(name)) for name in names}
         self.global_handlers = HandlerList(self._checker(None))
         self._refused: list[tuple[str, object, str]] = []
+        self._collecting = False
 
     def __repr__(self) -> str:
         used = {name: len(handlers) for name, handlers in self.handlers.items() if len(handlers)}
@@ -249,6 +258,8 @@ class Dispatcher:
         Raises:
             InvalidCallbackError: as ``resolve``.
         """
+        if self._collecting:
+            return  # the registration that follows says the same, and of which handler
         try:
             self.resolve(name)
         except InvalidCallbackError as error:
@@ -284,6 +295,8 @@ class Dispatcher:
                 raise InvalidCallbackError(unknown)
         except InvalidCallbackError as error:
             self._refused.append((str(name), handler, str(error)))
+            if self._collecting:
+                return
             raise
         self.handlers[found].add_route(route)
 
@@ -310,7 +323,8 @@ class Dispatcher:
             self.global_handlers.add(handler)
         except InvalidCallbackError as error:
             self._refused.append(("", handler, str(error)))
-            raise
+            if not self._collecting:
+                raise
 
     def remove_global(self, handler: Handler) -> None:
         """Remove a global handler; one that was refused is forgotten."""
@@ -328,11 +342,20 @@ class Dispatcher:
         self._refused = kept
         return found
 
+    @contextlib.contextmanager
+    def collecting(self) -> Iterator[None]:
+        """Raise nothing about registrations: ``problems`` has all of them afterwards."""
+        self._collecting = True
+        try:
+            yield
+        finally:
+            self._collecting = False
+
     # --- checks ----------------------------------------------------------------------------------
 
     def problems(self, accounts: Collection[str]) -> list[str]:
         """Everything that keeps these handlers from working, given the accounts there are."""
-        found = [sentence for _, _, sentence in self._refused]
+        found = [f"{sentence}{_place(handler)}" for _, handler, sentence in self._refused]
         for name, handlers in (*self.handlers.items(), ("everything", self.global_handlers)):
             for route in handlers.routes:
                 found += _unknown_accounts(name, route, accounts)
@@ -375,6 +398,6 @@ def _unknown_accounts(name: str, route: Route, accounts: Collection[str]) -> lis
         hint = f"; did you mean {near[0]!r}?" if near else ""
         found.append(
             f"{describe_handler(route.handler)} is registered for {name} of account "
-            f"{account!r}, and there is no such account{hint}"
+            f"{account!r}, and there is no such account{hint}{_place(route.handler)}"
         )
     return found

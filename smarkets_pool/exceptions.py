@@ -48,6 +48,7 @@ from __future__ import annotations
 
 import builtins
 from collections.abc import Iterable, Mapping
+from typing import Any
 
 __all__ = [
     "CertificateExpired",
@@ -99,6 +100,16 @@ __all__ = [
 class Error(Exception):
     """The root: ``except Error`` catches whatever this package raises on purpose."""
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Copied and pickled as it is. The default would build the sentence again, from the sentence.
+        return _same_again, (type(self), self.args), self.__dict__
+
+
+def _same_again(kind: type[Error], args: tuple[object, ...]) -> Error:
+    error = kind.__new__(kind, *args)
+    error.args = args
+    return error
+
 
 # --- the caller's mistakes ---------------------------------------------------------------------
 
@@ -116,11 +127,7 @@ class InvalidCallbackError(UsageError):
 
     def __init__(self, problems: str | Iterable[str]) -> None:
         self.problems: tuple[str, ...] = (problems,) if isinstance(problems, str) else tuple(problems)
-        if len(self.problems) == 1:
-            text = self.problems[0]
-        else:
-            text = f"{len(self.problems)} handlers cannot be used: " + "; ".join(self.problems)
-        super().__init__(text)
+        super().__init__(_listed(self.problems, "handlers cannot be used"))
 
 
 class InvalidUrlError(UsageError):
@@ -128,7 +135,20 @@ class InvalidUrlError(UsageError):
 
 
 class ConfigError(UsageError):
-    """Settings that contradict each other, are out of range or name unknown things."""
+    """Settings that contradict each other, are out of range or name unknown things.
+
+    ``problems`` holds one sentence per problem: a configuration file is reported with all of its own.
+    """
+
+    def __init__(self, problems: str | Iterable[str]) -> None:
+        self.problems: tuple[str, ...] = (problems,) if isinstance(problems, str) else tuple(problems)
+        super().__init__(_listed(self.problems, "settings cannot be used"))
+
+
+def _listed(problems: tuple[str, ...], what: str) -> str:
+    if len(problems) == 1:
+        return problems[0]
+    return f"{len(problems)} {what}: " + "; ".join(problems)
 
 
 class NotPatchedError(UsageError):

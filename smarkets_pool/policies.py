@@ -22,7 +22,8 @@ from __future__ import annotations
 import dataclasses
 import enum
 import random as _random
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Any, ClassVar
 
 from smarkets_pool.exceptions import (
     ConfigError,
@@ -38,10 +39,34 @@ from smarkets_pool.wire.schema import eto_pb2 as eto
 __all__ = ["Attempts", "Backoff", "Deadline", "Decision", "ReconnectPolicy", "TimeoutPolicy", "Trouble"]
 
 
-def _require(holder: object, field: str, ok: bool, expected: str) -> None:
-    if not ok:
-        value = getattr(holder, field)
-        raise ConfigError(f"{type(holder).__name__}({field}={value!r}): expected {expected}")
+#: What a field must satisfy, and that in words.
+Rule = tuple[Callable[[Any], bool], str]
+
+
+class _Policy:
+    """Checks the fields of a policy, each by its rule."""
+
+    __slots__ = ()
+    RULES: ClassVar[Mapping[str, Rule]] = {}
+
+    def __post_init__(self) -> None:
+        for name in self.RULES:
+            self.check_field(name, getattr(self, name))
+
+    @classmethod
+    def check_field(cls, name: str, value: object) -> None:
+        """Refuse a value that this field could never have, whatever the other fields are.
+
+        Raises:
+            ConfigError: naming policy, field, value and what was expected.
+        """
+        fits, expected = cls.RULES[name]
+        if not fits(value):
+            raise ConfigError(f"{cls.__name__}({name}={value!r}): expected {expected}")
+
+    def _require(self, name: str, fits: bool, expected: str) -> None:
+        if not fits:
+            raise ConfigError(f"{type(self).__name__}({name}={getattr(self, name)!r}): expected {expected}")
 
 
 def _is_number(value: object) -> bool:
@@ -52,13 +77,24 @@ def _is_count(value: object) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and value >= 1
 
 
+def _from(least: float) -> Callable[[Any], bool]:
+    return lambda value: _is_number(value) and value >= least
+
+
+def _above_zero(value: Any) -> bool:
+    return _is_number(value) and value > 0
+
+
 @dataclasses.dataclass(frozen=True, slots=True)
-class Backoff:
+class Backoff(_Policy):
     """Delays that grow: attempt n waits up to ``min(cap, initial * factor ** (n - 1))`` seconds.
 
-    ``jitter`` is the random share of it, taken off *after* the cap, so that many clients that all sit
-    at the cap still do not act at once: with 1.0 ("full jitter", the default) the delay is anything
-    between 0 and that length, with 0 it is exactly that length.
+    initial: seconds, the longest first delay.
+    cap: seconds, the longest delay of all.
+    factor: how much longer each next delay may be.
+    jitter: the random share, taken off *after* the cap, so that many clients that all sit at the cap still
+        do not act at once: with 1.0 ("full jitter") the delay is anything between 0 and that length, with
+        0 it is exactly that length.
 
     >>> [Backoff(jitter=0).delay(n) for n in (1, 2, 3, 8, 100)]
     [0.5, 1.0, 2.0, 60.0, 60.0]
@@ -69,11 +105,16 @@ class Backoff:
     factor: float = 2.0
     jitter: float = 1.0
 
+    RULES: ClassVar[Mapping[str, Rule]] = {
+        "initial": (_from(0), "seconds, 0 or more"),
+        "cap": (_from(0), "seconds, 0 or more"),
+        "factor": (_from(1), "1 or more"),
+        "jitter": (lambda value: _is_number(value) and 0 <= value <= 1, "a share from 0 to 1"),
+    }
+
     def __post_init__(self) -> None:
-        _require(self, "initial", _is_number(self.initial) and self.initial >= 0, "seconds, 0 or more")
-        _require(self, "cap", _is_number(self.cap) and self.cap >= self.initial, "seconds, initial or more")
-        _require(self, "factor", _is_number(self.factor) and self.factor >= 1, "1 or more")
-        _require(self, "jitter", _is_number(self.jitter) and 0 <= self.jitter <= 1, "a share from 0 to 1")
+        _Policy.__post_init__(self)
+        self._require("cap", self.cap >= self.initial, "seconds, initial or more")
 
     def ceiling(self, attempt: int) -> float:
         """The longest delay before attempt ``attempt`` (from 1)."""
@@ -131,12 +172,12 @@ _FINAL_REASONS = frozenset({int(eto.LOGOUT_UNAUTHORISED), int(eto.LOGOUT_UNVERIF
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class ReconnectPolicy:
+class ReconnectPolicy(_Policy):
     """Whether and when an account connects again.
 
     backoff: the delays.
-    stable_after: seconds of being UP after which the history of failures is forgotten, so that a
-        session that flaps is slowed down and one that ran for an hour is not.
+    stable_after: seconds of being UP after which the history of failures is forgotten, so that a session that
+        flaps is slowed down and one that ran for an hour is not.
     max_attempts: give up after this many failures in a row; None never does.
     max_broken: retry this many failures that break the protocol, give up at the next one; counted
         since the account was last UP for ``stable_after``.
@@ -151,18 +192,17 @@ class ReconnectPolicy:
     login_rate: float = 100.0
     login_burst: int = 50
 
-    def __post_init__(self) -> None:
-        _require(self, "backoff", isinstance(self.backoff, Backoff), "a Backoff")
-        _require(self, "stable_after", _is_number(self.stable_after) and self.stable_after >= 0, "seconds")
-        _require(
-            self,
-            "max_attempts",
-            self.max_attempts is None or _is_count(self.max_attempts),
+    RULES: ClassVar[Mapping[str, Rule]] = {
+        "backoff": (lambda value: isinstance(value, Backoff), "a Backoff"),
+        "stable_after": (_from(0), "seconds"),
+        "max_attempts": (
+            lambda value: value is None or _is_count(value),
             "a whole number from 1, or None for no limit",
-        )
-        _require(self, "max_broken", _is_count(self.max_broken), "a whole number from 1")
-        _require(self, "login_rate", _is_number(self.login_rate) and self.login_rate > 0, "logins per second")
-        _require(self, "login_burst", _is_count(self.login_burst), "a whole number from 1")
+        ),
+        "max_broken": (_is_count, "a whole number from 1"),
+        "login_rate": (_above_zero, "logins per second"),
+        "login_burst": (_is_count, "a whole number from 1"),
+    }
 
     def classify(self, error: BaseException) -> Trouble:
         """The kind of trouble an error is; see the table in the module's text."""
@@ -198,18 +238,18 @@ class ReconnectPolicy:
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class TimeoutPolicy:
+class TimeoutPolicy(_Policy):
     """How long each wait of a member may be, in seconds.
 
-    connect: resolve, connect and TLS handshake together.
-    login: from the connection to the exchange's answer.
-    logout: from our logout to its confirmation.
-    probe_after: a peer that sent no whole frame for this long is asked with a ping ...
-    give_up_after: ... and given up after this long.
-    heartbeat_after: we send a heartbeat when nothing else was sent for this long.
-    send: how long the peer may take nothing off a full socket.
-    replay: how long a replay may bring nothing.
-    replay_orders: an order create older than this is not repeated to the exchange inside a session.
+    connect: seconds for resolving, connecting and the TLS handshake together.
+    login: seconds from the connection to the exchange's answer.
+    logout: seconds from our logout to its confirmation.
+    probe_after: seconds without a whole frame after which the peer is asked with a ping.
+    give_up_after: seconds without a whole frame after which the connection is given up.
+    heartbeat_after: seconds without anything sent after which we send a heartbeat.
+    send: seconds that the peer may take nothing off a full socket.
+    replay: seconds that a replay may bring nothing.
+    replay_orders: age in seconds from which an order create is not repeated to the exchange in a session.
     """
 
     connect: float = 10.0
@@ -222,12 +262,24 @@ class TimeoutPolicy:
     replay: float = 5.0
     replay_orders: float = 2.0
 
+    RULES: ClassVar[Mapping[str, Rule]] = dict.fromkeys(
+        (
+            "connect",
+            "login",
+            "logout",
+            "probe_after",
+            "give_up_after",
+            "heartbeat_after",
+            "send",
+            "replay",
+            "replay_orders",
+        ),
+        (_above_zero, "seconds, more than 0"),
+    )
+
     def __post_init__(self) -> None:
-        for field in dataclasses.fields(self):
-            value = getattr(self, field.name)
-            _require(self, field.name, _is_number(value) and value > 0, "seconds, more than 0")
-        _require(
-            self,
+        _Policy.__post_init__(self)
+        self._require(
             "give_up_after",
             self.give_up_after > self.probe_after,
             f"more than probe_after ({self.probe_after}), or a silent peer is never asked",

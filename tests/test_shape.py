@@ -28,7 +28,20 @@ ALLOWED: dict[str, set[str]] = {
     "client": {"exceptions", "wire", "protocol", "policies", "session", "dispatcher"},
     "api": {"exceptions", "eto", "seto", "session", "client", "smarkets_pool"},
     "stores": {"exceptions"},
-    "pool": {"exceptions", "logs", "wire", "protocol", "policies", "session", "dispatcher", "stores"},
+    "account": {"exceptions", "policies", "session"},
+    "config": {"exceptions", "wire", "policies", "session", "account", "stores"},
+    "pool": {
+        "exceptions",
+        "logs",
+        "wire",
+        "protocol",
+        "policies",
+        "session",
+        "dispatcher",
+        "stores",
+        "account",
+        "config",
+    },
     "exchange": {"exceptions", "logs", "wire", "protocol", "policies"},
 }
 #: These stand on top and may use everything.

@@ -1,6 +1,6 @@
 """Many accounts in one process: members, their care, and what handlers receive."""
 
-from smarkets_pool.pool.account import Account
+from smarkets_pool.account import Account
 from smarkets_pool.pool.delivery import (
     Delivery,
     MemberDownEvent,

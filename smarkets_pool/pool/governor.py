@@ -12,8 +12,8 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any, Protocol
 
+from smarkets_pool.account import Account
 from smarkets_pool.policies import Backoff
-from smarkets_pool.pool.account import Account
 from smarkets_pool.pool.runtime import Runtime
 from smarkets_pool.pool.timekeeper import Timekeeper
 

@@ -18,10 +18,10 @@ from typing import Any, Protocol
 
 import gevent
 
+from smarkets_pool.account import Account
 from smarkets_pool.exceptions import ConnectTimeout, Error, LoginTimeout
 from smarkets_pool.logs import PlaceLog
 from smarkets_pool.policies import Attempts, Decision, ReconnectPolicy, TimeoutPolicy, Trouble
-from smarkets_pool.pool.account import Account
 from smarkets_pool.pool.governor import Governor
 from smarkets_pool.pool.runtime import Runtime
 from smarkets_pool.pool.supervisor import Supervisor

@@ -15,11 +15,11 @@ from typing import Any, cast
 
 from google.protobuf.message import Message
 
+from smarkets_pool.account import Account
 from smarkets_pool.dispatcher import Dispatcher
 from smarkets_pool.exceptions import Error, LoggedOut, MemberDown, SendBufferFull, UsageError
 from smarkets_pool.logs import PlaceLog
 from smarkets_pool.policies import Decision, ReconnectPolicy, TimeoutPolicy
-from smarkets_pool.pool.account import Account
 from smarkets_pool.pool.connection import Connection
 from smarkets_pool.pool.delivery import Delivery, MemberDownEvent
 from smarkets_pool.pool.governor import Governor

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import logging
+import os
 from collections.abc import Callable, Iterable, Iterator
 from types import TracebackType
 from typing import Any, TypeVar, overload
@@ -12,6 +13,8 @@ from typing import Any, TypeVar, overload
 import gevent
 import gevent.event
 
+from smarkets_pool.account import Account
+from smarkets_pool.config import PoolConfig, load
 from smarkets_pool.dispatcher import BY_DELIVERY, Dispatcher, Handler
 from smarkets_pool.exceptions import (
     ConcurrentUseError,
@@ -22,7 +25,6 @@ from smarkets_pool.exceptions import (
 )
 from smarkets_pool.logs import PlaceLog
 from smarkets_pool.policies import Deadline, ReconnectPolicy, TimeoutPolicy
-from smarkets_pool.pool.account import Account
 from smarkets_pool.pool.delivery import (
     DELIVERY_NAMES,
     LIFECYCLE_NAMES,
@@ -39,7 +41,7 @@ from smarkets_pool.pool.runtime import Runtime
 from smarkets_pool.pool.state import UP
 from smarkets_pool.pool.supervisor import Supervisor
 from smarkets_pool.pool.timekeeper import HasDeadlines, Timekeeper
-from smarkets_pool.stores import MemoryStore, SequenceStore
+from smarkets_pool.stores import MemoryStore, SequenceStore, open_store
 
 __all__ = ["Pool", "StopReport"]
 
@@ -75,7 +77,7 @@ class Pool:
     Args:
         accounts: who; more can be added and removed at any time.
         reconnect, timeouts: policies of all accounts that have none of their own.
-        store: where positions are kept; memory by default.
+        store: where positions are kept: a store, or its address; ``"memory"`` by default.
         dispatcher: handlers registered elsewhere (``Pool.new_dispatcher()``), shared.
         runtime: clock, timers and connections; the real ones by default.
 
@@ -89,15 +91,13 @@ class Pool:
         *,
         reconnect: ReconnectPolicy | None = None,
         timeouts: TimeoutPolicy | None = None,
-        store: SequenceStore | None = None,
+        store: SequenceStore | str | None = None,
         dispatcher: Dispatcher | None = None,
         runtime: Runtime | None = None,
     ) -> None:
-        if isinstance(store, str):
-            raise ConfigError(f"store={store!r}: stores by address are not there yet; pass a SequenceStore")
         self._reconnect = reconnect if reconnect is not None else ReconnectPolicy()
         self._timeouts = timeouts if timeouts is not None else TimeoutPolicy()
-        self._store: SequenceStore = store if store is not None else MemoryStore()
+        self._store = open_store(store) if isinstance(store, str) else store or MemoryStore()
         self._dispatcher = dispatcher if dispatcher is not None else self.new_dispatcher()
         self._runtime = runtime if runtime is not None else Runtime()
         self._supervisor = Supervisor(self._runtime)
@@ -110,6 +110,8 @@ class Pool:
             backoff=self._reconnect.backoff,
         )
         self._members: dict[str, Member] = {}
+        #: Who logs in where -> our name for it.
+        self._logins: dict[tuple[object, ...], str] = {}
         #: Accounts that a call is taking out or replacing; a second one at a time would leave two members.
         self._in_change: set[str] = set()
         self._error_handlers: list[ErrorHandler] = []
@@ -122,6 +124,31 @@ class Pool:
             raise ConfigError(f"a pool is made of a list of accounts: Pool([{accounts!r}])")
         for account in accounts:
             self._enroll(account)
+
+    @classmethod
+    def from_toml(
+        cls, path: str | os.PathLike[str], *, dispatcher: Dispatcher | None = None, **options: Any
+    ) -> Pool:
+        """A pool from a configuration file: accounts, policies, store and subscriptions.
+
+        ``options`` are arguments of ``Pool`` that win over the file's. docs/configuration.md has every key.
+
+        Raises:
+            ConfigError: the file cannot be read or used; ``problems`` has everything that is wrong with it,
+                each with its line.
+        """
+        return cls.from_config(load(path), dispatcher=dispatcher, **options)
+
+    @classmethod
+    def from_config(cls, config: PoolConfig, *, dispatcher: Dispatcher | None = None, **options: Any) -> Pool:
+        """The same for a configuration that was read already."""
+        said = {"reconnect": config.reconnect, "timeouts": config.timeouts, "store": config.store}
+        entries = config.accounts.values()
+        pool = cls([entry.account() for entry in entries], dispatcher=dispatcher, **{**said, **options})
+        for entry in entries:
+            for wish in entry.wishes():
+                pool[entry.name].subscribe(wish)
+        return pool
 
     @staticmethod
     def new_dispatcher() -> Dispatcher:
@@ -174,7 +201,7 @@ class Pool:
             try:
                 member.load()
             except BaseException:
-                del self._members[account.name]
+                self._strike_off(account.name)
                 raise
             member.start()
         return member
@@ -218,7 +245,7 @@ class Pool:
         stuck = member.inbox.greenlet
         if stuck is not None and stuck is not gevent.getcurrent():
             stuck.kill(timeout=1.0)
-        del self._members[name]
+        self._strike_off(name)
         self._on_member_change()
 
     def update(self, name: str, **changes: Any) -> Member:
@@ -267,16 +294,14 @@ class Pool:
             raise ConfigError(f"account {account.name!r}: {error}") from error
 
     def _check_unique(self, account: Account, *, besides: str | None = None) -> None:
-        for other in self._members.values():
-            if other.account.name == besides:
-                continue
-            if other.account.name == account.name:
-                raise ConfigError(f"two accounts are called {account.name!r}")
-            if account.same_login(other.account):
-                raise ConfigError(
-                    f"accounts {other.account.name!r} and {account.name!r} are the same login "
-                    f"{account.settings.login_name!r} at {account.settings.host}:{account.settings.port}"
-                )
+        if account.name in self._members and account.name != besides:
+            raise ConfigError(f"two accounts are called {account.name!r}")
+        other = self._logins.get(account.login_key)
+        if other is not None and other != besides:
+            raise ConfigError(
+                f"accounts {other!r} and {account.name!r} are the same login "
+                f"{account.settings.login_name!r} at {account.settings.host}:{account.settings.port}"
+            )
 
     @staticmethod
     def _check_kind(account: object) -> None:
@@ -300,7 +325,12 @@ class Pool:
             on_error=self._on_handler_error,
         )
         self._members[account.name] = member
+        self._logins[account.login_key] = account.name
         return member
+
+    def _strike_off(self, name: str) -> None:
+        del self._members[name]
+        self._logins = {key: other for key, other in self._logins.items() if other != name}
 
     # --- handlers --------------------------------------------------------------------------------
 

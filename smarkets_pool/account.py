@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import hashlib
 import ssl
 from typing import Any
 
@@ -86,14 +87,18 @@ class Account:
     def __repr__(self) -> str:
         return f"<Account {self.name!r}: {self.settings!r}>"
 
-    def same_login(self, other: Account) -> bool:
-        """Whether both would log in as the same customer of the same exchange, as far as one can see."""
-        mine, theirs = self.settings, other.settings
-        if (mine.host, mine.port) != (theirs.host, theirs.port):
-            return False
-        if mine.username is not None or theirs.username is not None:
-            return mine.username == theirs.username
-        return mine.token == theirs.token
+    @property
+    def login_key(self) -> tuple[object, ...]:
+        """Equal for accounts that would log in as the same customer of the same exchange, as far as one
+        can see; it does not hold the token.
+        """
+        settings = self.settings
+        who: object = settings.username
+        if who is None:
+            token = settings.token
+            data = token.encode() if isinstance(token, str) else token
+            who = hashlib.blake2b(data).digest() if isinstance(data, bytes) else data
+        return settings.host, settings.port, settings.username is None, who
 
     def check(self) -> None:
         """Refuse what cannot work.
