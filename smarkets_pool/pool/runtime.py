@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import random
+import select
 import socket
 import ssl
 import time
@@ -16,6 +17,7 @@ from typing import Any, Protocol
 
 import gevent
 import gevent.monkey
+import gevent.select
 import gevent.socket
 import gevent.ssl
 from gevent.hub import Hub, get_hub
@@ -164,6 +166,9 @@ class Runtime:
         how = "put `from gevent import monkey; monkey.patch_all()` before every other import"
         if not issubclass(socket.socket, gevent.socket.socket):
             raise NotPatchedError(f"socket.socket is {socket.socket!r} and would block the process: {how}")
+        poll: object = select.poll
+        if poll is not gevent.select.poll:
+            raise NotPatchedError(f"select.poll is {poll!r} and would block the process: {how}")
         if settings.ssl:
             context = context_for(settings)
             if not isinstance(context, gevent.ssl.SSLContext):

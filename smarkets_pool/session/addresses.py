@@ -34,6 +34,9 @@ Resolve = Callable[[str, int], list[Address]]
 #: Seconds that an attempt has for itself (RFC 8305, section 5: "Connection Attempt Delay").
 ATTEMPT_DELAY = 0.25
 
+#: The longest wait in one call, in seconds: the system's own limit is a number of milliseconds.
+_LONGEST_POLL = 3600.0
+
 _UNDER_WAY = (errno.EINPROGRESS, errno.EWOULDBLOCK, errno.EALREADY)
 
 #: (host, port) -> the family that won last: a family that leads nowhere costs its delay once.
@@ -60,9 +63,12 @@ def numeric(host: str, port: int) -> list[Address]:
 
 
 def in_order(addresses: Iterable[Address], first: int | None = None) -> list[Address]:
-    """The order in which to try: families in turn, ``first`` (or the system's first) leading."""
+    """The order in which to try: families in turn, ``first`` (or the system's first) leading.
+
+    An address that was found twice is tried once.
+    """
     families: dict[int, list[Address]] = {}
-    for address in addresses:
+    for address in dict.fromkeys(addresses):
         families.setdefault(address[0], []).append(address)
     lead = sorted(families, key=lambda family: family != first)  # stable: the rest keeps its order
     rounds = itertools.zip_longest(*(families[family] for family in lead))
@@ -113,6 +119,7 @@ class _Race:
         self._running: dict[int, tuple[socket.socket, Address]] = {}
         self._poll = select.poll()
         self._failures: list[tuple[Address, OSError]] = []
+        self._next_start = clock()
 
     @property
     def waiting(self) -> bool:
@@ -121,8 +128,9 @@ class _Race:
 
     def error(self, what: str, timeout: float) -> ConnectionError:
         """Why nobody won: a sentence that begins with ``what`` and says what each address answered."""
-        said = [f"{_text(address)}: {error.strerror}" for address, error in self._failures]
+        said = [f"{_text(address)}: {error.strerror or error}" for address, error in self._failures]
         said += [f"{_text(address)}: no answer" for _, address in self._running.values()]
+        said += [f"{_text(address)}: not tried yet" for address in self._left]
         kind = ConnectTimeout if self.waiting else ConnectionError
         limit = f" within {timeout} s" if self.waiting else ""
         made = kind(f"{what}{limit}: {'; '.join(said) or 'it has no address'}")
@@ -132,16 +140,15 @@ class _Race:
     def run(self, timeout: float) -> socket.socket | None:
         """The winner, or None when all have failed or the time is over."""
         end = self._clock() + timeout
-        next_start = self._clock()
         while self.waiting:
             now = self._clock()
             if now >= end and self._running:
                 return None
-            if self._left and (now >= next_start or not self._running):
-                next_start = now + ATTEMPT_DELAY
+            if self._left and (now >= self._next_start or not self._running):
+                self._next_start = now + ATTEMPT_DELAY
                 winner = self._begin(self._left.popleft())
             else:
-                wake = min(end, next_start) if self._left else end
+                wake = min(end, self._next_start) if self._left else end
                 winner = self._await(wake - now)
             if winner is not None:
                 return winner
@@ -158,7 +165,7 @@ class _Race:
         try:
             connection = socket.socket(family, kind, protocol)
         except OSError as error:
-            self._failures.append((address, error))
+            self._fail(address, error)
             return None
         try:
             connection.setblocking(False)
@@ -167,7 +174,7 @@ class _Race:
             code = connection.connect_ex(place)
         except OSError as error:
             connection.close()
-            self._failures.append((address, error))
+            self._fail(address, error)
             return None
         except BaseException:
             connection.close()
@@ -180,7 +187,8 @@ class _Race:
 
     def _await(self, seconds: float) -> socket.socket | None:
         # Rounded up: a poll that wakes a little early would spin.
-        for descriptor, _ in self._poll.poll(int(max(0.0, seconds) * 1000) + 1):
+        milliseconds = int(min(max(0.0, seconds), _LONGEST_POLL) * 1000) + 1
+        for descriptor, _ in self._poll.poll(milliseconds):
             connection, _ = self._running[descriptor]
             self._poll.unregister(descriptor)
             code = connection.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
@@ -194,8 +202,12 @@ class _Race:
         if not code:
             return connection
         connection.close()
-        self._failures.append((address, OSError(code, os.strerror(code))))
+        self._fail(address, OSError(code, os.strerror(code)))
         return None
+
+    def _fail(self, address: Address, error: OSError) -> None:
+        self._failures.append((address, error))
+        self._next_start = self._clock()  # it needs no head start any more: the next one goes at once
 
 
 def _text(address: Address) -> str:

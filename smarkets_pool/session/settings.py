@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ssl as _ssl
+import threading
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -125,8 +126,13 @@ class SessionSettings:
             raise ConfigError(f"host is the exchange's name or address, not {self.host!r}")
         if not isinstance(self.port, int) or isinstance(self.port, bool) or not 0 < self.port < 65536:
             raise ConfigError(f"port is a number from 1 to 65535, not {self.port!r}")
-        if not isinstance(self.socket_timeout, (int, float)) or not self.socket_timeout > 0:
-            raise ConfigError(f"socket_timeout is a length in seconds above 0, not {self.socket_timeout!r}")
+        if (
+            not isinstance(self.socket_timeout, (int, float))
+            or not 0 < self.socket_timeout <= threading.TIMEOUT_MAX
+        ):
+            raise ConfigError(
+                f"socket_timeout is a length in seconds above 0 that ends, not {self.socket_timeout!r}"
+            )
         self._check_tls()
 
     def _check_tls(self) -> None:
@@ -144,6 +150,8 @@ class SessionSettings:
                 raise ConfigError(f"both {ours} and ssl_kwargs[{theirs!r}] are given: give one")
         if self.key_file is not None and self.cert_file is None:
             raise ConfigError("key_file is the key of a certificate: give cert_file too")
+        if self.ssl_kwargs.get("keyfile") and not (self.cert_file or self.ssl_kwargs.get("certfile")):
+            raise ConfigError("ssl_kwargs['keyfile'] is the key of a certificate: give certfile too")
 
     def login_message(self) -> seto.Login:
         """The login without a position; secrets that are callables are asked now.

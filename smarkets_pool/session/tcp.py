@@ -12,17 +12,26 @@ import socket
 import ssl
 
 from smarkets_pool.exceptions import (
+    ConfigError,
     ConnectionError,
     ConnectTimeout,
     ReceiveTimeout,
     SendTimeout,
     SocketDisconnected,
+    TlsError,
     UsageError,
 )
 from smarkets_pool.logs import PlaceLog
 from smarkets_pool.session.addresses import Resolve, connect_first, look_up
 from smarkets_pool.session.settings import SessionSettings
-from smarkets_pool.session.tls import certificate_error, context_for, known_session, remember_session
+from smarkets_pool.session.tls import (
+    certificate_error,
+    context_for,
+    forget_session,
+    known_session,
+    made_before,
+    remember_session,
+)
 
 __all__ = ["SessionSocket"]
 
@@ -72,11 +81,11 @@ class SessionSocket:
             TlsError: the peer's certificate does not prove that it is the host asked for; the subclass
                 says how.
             ConnectionError: the name does not resolve, nobody listens, or TLS failed.
-            ConfigError: the TLS settings cannot be used.
+            ConfigError: the TLS settings cannot be used, and never could.
         """
         if self._socket is not None:
             return False
-        context = context_for(self.settings) if self.settings.ssl else None
+        context = self._context() if self.settings.ssl else None
         self._socket = connect_first(
             self.settings.host,
             self.settings.port,
@@ -127,7 +136,10 @@ class SessionSocket:
                 f"{self._peer} took no bytes for {self.settings.socket_timeout} s, so it was closed"
             ) from error
         except OSError as error:
+            proof = self._last_words()
             self.disconnect()
+            if proof is not None:
+                raise proof from error
             raise ConnectionError(f"sending to {self._peer} failed: {error}") from error
 
     def recv(self) -> bytes:
@@ -177,33 +189,62 @@ class SessionSocket:
             raise SocketDisconnected(f"not connected to {self._peer}")
         return self._socket
 
+    def _context(self) -> ssl.SSLContext:
+        try:
+            return context_for(self.settings)
+        except ConfigError as error:
+            if not made_before(self.settings):
+                raise
+            # Certificate and key are two files: whoever renews them cannot replace both at once.
+            raise ConnectionError(f"{error}; it was fine before, so somebody may be replacing it") from error
+
+    def _last_words(self) -> TlsError | None:
+        """What a peer that takes no more bytes had to say about certificates."""
+        connection = self._socket
+        if not isinstance(connection, ssl.SSLSocket):
+            return None
+        try:
+            connection.settimeout(0)
+            connection.recv(self.settings.read_chunksize)
+        except OSError as error:
+            return certificate_error(error, self.settings)
+        return None
+
     def _start_tls(self, context: ssl.SSLContext) -> None:
         plain = self._connection()
         settings = self.settings
+        offered = known_session(context, settings)
         try:
             # The handshake is a step of its own, so that the socket is ours to close while it runs.
             wrapped = context.wrap_socket(
                 plain,
                 server_hostname=settings.host,
                 do_handshake_on_connect=False,
-                session=known_session(context, settings),
+                session=offered,
             )
             self._socket = wrapped
             wrapped.do_handshake()
             self._handshaken = True
         except TimeoutError as error:
+            forget_session(context, settings)
             self.disconnect()
             raise ConnectTimeout(
                 f"{self._peer} did not finish the TLS handshake within {self.settings.socket_timeout} s"
             ) from error
         except OSError as error:
+            forget_session(context, settings)
+            # With a session offered a cipher is known before the peer has said a word: the next attempt,
+            # without one, will show what this failure is about.
+            tls = self._socket
+            asked_us = isinstance(tls, ssl.SSLSocket) and offered is None and tls.cipher() is not None
             self.disconnect()
-            if (proof := certificate_error(error, settings)) is not None:
+            if (proof := certificate_error(error, settings, asked_us=asked_us)) is not None:
                 raise proof from error
             raise ConnectionError(
                 f"the TLS handshake with {self._peer} failed: {error}; "
                 "if that is a plain server, use ssl=False"
             ) from error
         except BaseException:
+            forget_session(context, settings)  # a limit of the pool's ran out, perhaps because of it
             self.disconnect()
             raise

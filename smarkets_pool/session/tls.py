@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 import socket
 import ssl
-import weakref
 from typing import Any
 
 from smarkets_pool.exceptions import (
@@ -25,7 +24,14 @@ from smarkets_pool.exceptions import (
 from smarkets_pool.logs import PlaceLog
 from smarkets_pool.session.settings import SessionSettings
 
-__all__ = ["certificate_error", "context_for", "known_session", "remember_session"]
+__all__ = [
+    "certificate_error",
+    "context_for",
+    "forget_session",
+    "known_session",
+    "made_before",
+    "remember_session",
+]
 
 _log = PlaceLog("session.tls")
 
@@ -35,7 +41,9 @@ _KNOWN = frozenset({"cert_reqs", "ca_certs", "ciphers", "certfile", "keyfile"})
 #: The vendor's name for a file -> ours.
 _FILES = {"ca_certs": "ca_file", "certfile": "cert_file", "keyfile": "key_file"}
 
-_contexts: dict[tuple[Any, ...], ssl.SSLContext] = {}
+#: What was asked for -> the files as they were, and the context made of them. One context for each
+#: asking: that of files which were replaced is forgotten.
+_contexts: dict[tuple[Any, ...], tuple[list[str], ssl.SSLContext]] = {}
 
 
 def context_for(settings: SessionSettings) -> ssl.SSLContext:
@@ -46,6 +54,21 @@ def context_for(settings: SessionSettings) -> ssl.SSLContext:
     """
     if settings.ssl_context is not None:
         return settings.ssl_context
+    key, kwargs, said = _asked(settings)
+    prints = [_fingerprint(kwargs[name], said[name]) for name in _FILES if kwargs.get(name) is not None]
+    made = _contexts.get(key)
+    if made is None or made[0] != prints:
+        made = _contexts[key] = (prints, _make(kwargs, said))
+    return made[1]
+
+
+def made_before(settings: SessionSettings) -> bool:
+    """Whether there was a context for these settings once, so that their files were fine then."""
+    return settings.ssl_context is None and _asked(settings)[0] in _contexts
+
+
+def _asked(settings: SessionSettings) -> tuple[tuple[Any, ...], dict[str, Any], dict[str, str]]:
+    """A key for what the settings ask for; the same by the vendor's names; what each was called here."""
     kwargs = dict(settings.ssl_kwargs)
     unknown = sorted(kwargs.keys() - _KNOWN)
     if unknown:
@@ -57,23 +80,17 @@ def context_for(settings: SessionSettings) -> ssl.SSLContext:
     for theirs, ours in _FILES.items():
         if getattr(settings, ours) is not None:
             kwargs[theirs], said[theirs] = getattr(settings, ours), ours
-    prints = sorted((name, _fingerprint(name, value, said[name])) for name, value in kwargs.items())
-    key = (ssl.SSLContext, *prints)
-    context = _contexts.get(key)
-    if context is None:
-        context = _contexts[key] = _make(kwargs, said)
-    return context
+    return (ssl.SSLContext, *sorted((name, repr(value)) for name, value in kwargs.items())), kwargs, said
 
 
-def _fingerprint(name: str, value: Any, said: str) -> str:
-    """Changes when the value does, and for a file when its content may have."""
-    if name in _FILES and value is not None:
-        try:
-            status = os.stat(value)
-        except OSError as error:
-            raise ConfigError(f"{said} {str(value)!r} cannot be read: {error.strerror}") from error
-        return f"{value!r} {status.st_mtime_ns} {status.st_size}"
-    return repr(value)
+def _fingerprint(path: Any, said: str) -> str:
+    """Changes when the file's content may have."""
+    try:
+        status = os.stat(path)
+    except OSError as error:
+        raise ConfigError(f"{said} {str(path)!r} cannot be read: {error.strerror}") from error
+    # A copy may keep size and time of modification, but nobody can set the time of change.
+    return f"{status.st_ino} {status.st_size} {status.st_mtime_ns} {status.st_ctime_ns}"
 
 
 def _make(kwargs: dict[str, Any], said: dict[str, str]) -> ssl.SSLContext:
@@ -104,16 +121,27 @@ def _no_passphrase() -> str:
 
 # --- resumption ------------------------------------------------------------------------------------
 
-#: Context -> (host, port) -> the TLS session of its latest connection there. A session is only good for
-#: the context that made it, so what was verified, and who we said we are, stays with it.
-_sessions: weakref.WeakKeyDictionary[ssl.SSLContext, dict[tuple[str, int], ssl.SSLSession]] = (
-    weakref.WeakKeyDictionary()
-)
+#: The name under which a context carries the TLS session of its latest connection to each place. A session
+#: is only good for the context that made it, so what was verified, and who we said we are, stays with it.
+#: It refers to that context: kept anywhere else, it would keep the context for ever.
+_SESSIONS = "_smarkets_pool_sessions"
+
+
+def _place(context: ssl.SSLContext, settings: SessionSettings) -> tuple[object, ...]:
+    # A context that somebody gave us may be made stricter later, and resuming checks no certificate.
+    strictness = (context.verify_mode, context.check_hostname, context.verify_flags)
+    return (settings.host, settings.port, *strictness)
 
 
 def known_session(context: ssl.SSLContext, settings: SessionSettings) -> ssl.SSLSession | None:
     """The session to offer: the exchange may then skip the certificate, and half of the work."""
-    return _sessions.get(context, {}).get((settings.host, settings.port))
+    found: ssl.SSLSession | None = vars(context).get(_SESSIONS, {}).get(_place(context, settings))
+    return found
+
+
+def forget_session(context: ssl.SSLContext, settings: SessionSettings) -> None:
+    """Offer it no more: a peer that stumbles over it would do so at every attempt."""
+    vars(context).get(_SESSIONS, {}).pop(_place(context, settings), None)
 
 
 def remember_session(connection: socket.socket, settings: SessionSettings) -> None:
@@ -125,7 +153,8 @@ def remember_session(connection: socket.socket, settings: SessionSettings) -> No
         return
     session = connection.session
     if session is not None and session.has_ticket:
-        _sessions.setdefault(connection.context, {})[(settings.host, settings.port)] = session
+        context = connection.context
+        vars(context).setdefault(_SESSIONS, {})[_place(context, settings)] = session
 
 
 # --- what a failure means --------------------------------------------------------------------------
@@ -135,12 +164,19 @@ _VERIFY: dict[int, tuple[type[TlsError], str]] = {
     9: (CertificateNotYetValid, "look at this machine's clock first, then ask the exchange for a new one"),
     10: (CertificateExpired, "the exchange has to renew it; look at this machine's clock first"),
     18: (CertificateSelfSigned, "if you know it to be right, name the certificate itself with ca_file"),
-    19: (CertificateUntrusted, "to trust a CA of your own, name its certificate with ca_file"),
-    20: (CertificateUntrusted, "to trust a CA of your own, name its certificate with ca_file"),
-    21: (CertificateUntrusted, "to trust a CA of your own, name its certificate with ca_file"),
+    **dict.fromkeys(
+        (2, 19, 20, 21),
+        (
+            CertificateUntrusted,
+            "to trust a CA of your own, name its certificate with ca_file; if it is named there, the "
+            "exchange does not send all that lies between",
+        ),
+    ),
     62: (CertificateWrongName, "check host: it must be a name that the certificate is for"),
     64: (CertificateWrongName, "check host: it must be an address that the certificate is for"),
 }
+#: Any other: a certificate whose kind, key or form is not good enough.
+_UNFIT = (TlsError, "the exchange has to replace it, or an ssl_context of your own to allow it")
 #: Alerts with which the exchange refuses our certificate, or its absence.
 _REFUSED = (
     "CERTIFICATE_REQUIRED",
@@ -152,19 +188,32 @@ _REFUSED = (
     "ALERT_UNKNOWN_CA",
     "ALERT_ACCESS_DENIED",
 )
+#: The same where none was shown: all that TLS 1.2 has to say about it.
+_MISSED = "ALERT_HANDSHAKE_FAILURE"
 
 
-def certificate_error(error: OSError, settings: SessionSettings) -> TlsError | None:
-    """What an error says about certificates, as one of ours; None if it is about something else."""
+def certificate_error(error: OSError, settings: SessionSettings, *, asked_us: bool = True) -> TlsError | None:
+    """What an error says about certificates, as one of ours; None if it is about something else.
+
+    Args:
+        asked_us: whether the exchange can have been told who we are, or refused to be told nothing. An
+            alert before that is about something else, and anybody on the way could have sent it.
+    """
     where = f"{settings.host}:{settings.port}"
     if isinstance(error, ssl.SSLCertVerificationError):
-        kind, advice = _VERIFY.get(
-            error.verify_code, (TlsError, "to trust a CA of your own, name its certificate with ca_file")
-        )
-        return kind(f"{where} could not prove that it is {settings.host!r}: {error.verify_message}; {advice}")
+        kind, advice = _VERIFY.get(error.verify_code, _UNFIT)
+        found = error.verify_message.rstrip(".")
+        return kind(f"{where} could not prove that it is {settings.host!r}: {found}; {advice}")
     reason = getattr(error, "reason", None)
-    if isinstance(error, ssl.SSLError) and reason and any(alert in reason for alert in _REFUSED):
-        shown = settings.cert_file or settings.ssl_kwargs.get("certfile")
-        ours = f"our certificate {str(shown)!r}" if shown else "us without a certificate: give cert_file"
+    if not asked_us or not isinstance(error, ssl.SSLError) or not reason:
+        return None
+    shown = settings.cert_file or settings.ssl_kwargs.get("certfile")
+    if shown:
+        ours = f"our certificate {str(shown)!r}"
+    elif settings.ssl_context is not None:
+        ours = "what our ssl_context says of who we are: load the right certificate into it"
+    else:
+        ours = "us without a certificate: give cert_file"
+    if any(alert in reason for alert in (_REFUSED if shown else (*_REFUSED, _MISSED))):
         return ClientCertificateRefused(f"{where} refused {ours}: {reason.lower().replace('_', ' ')}")
     return None
