@@ -13,7 +13,7 @@ help:
 	@echo "make demo      fifty accounts on the embedded exchange: log in, trade, lose connections, come back"
 	@echo "make test      the whole test suite; wire and protocol must be covered completely"
 	@echo "make check     lint, format, types, import direction, exports"
-	@echo "make interop   the vendor's SDK against the embedded exchange (its own venv, Python <= 3.11)"
+	@echo "make interop   the vendor's SDK against the embedded exchange, and its defects shown (its own venvs)"
 	@echo "make proto     generate wire/schema again from the .proto files (its own venv)"
 	@echo "make clean     remove the venvs and what tools left behind"
 
@@ -37,15 +37,23 @@ format: $(VENV)/.installed-dev
 	$(RUN) -m ruff format .
 
 # --- the vendor's SDK ---------------------------------------------------------------------------
-# It needs protobuf 3.20 and, for TLS, a Python before 3.12.
-INTEROP_PYTHON ?= $(shell command -v python3.11 >/dev/null 2>&1 && python3.11 -c '' >/dev/null 2>&1 && echo python3.11 || echo $(PYTHON))
+# It was made for protobuf 3.20 and, with TLS, a Python before 3.12. What it cannot do with newer ones is
+# shown in a second venv. Without a Python that fits, what it would have shown is said to be missing.
+INTEROP_PYTHON ?= $(or $(shell $(PYTHON) tests/interop/pythons.py below 3.12),$(PYTHON))
+NEWER_PYTHON ?= $(or $(shell $(PYTHON) tests/interop/pythons.py from 3.12),$(PYTHON))
+INTEROP_VENVS := .venv-interop .venv-interop-newer
 
-interop: $(VENV)/.installed-demo .venv-interop/.installed
-	$(RUN) tests/interop/run.py .venv-interop/bin/python
+interop: $(VENV)/.installed-demo $(INTEROP_VENVS:=/.installed)
+	$(RUN) tests/interop/run.py $(INTEROP_VENVS:=/bin/python)
 
 .venv-interop/.installed: tests/interop/requirements.txt
-	$(INTEROP_PYTHON) -m venv .venv-interop
+	"$(INTEROP_PYTHON)" -m venv --clear .venv-interop
 	.venv-interop/bin/python -m pip install -q -r tests/interop/requirements.txt
+	touch $@
+
+.venv-interop-newer/.installed: tests/interop/requirements-newer.txt
+	"$(NEWER_PYTHON)" -m venv --clear .venv-interop-newer
+	.venv-interop-newer/bin/python -m pip install -q -r tests/interop/requirements-newer.txt
 	touch $@
 
 # --- the schema ---------------------------------------------------------------------------------
@@ -73,4 +81,4 @@ $(VENV)/.installed-dev: pyproject.toml
 	touch $@ $(VENV)/.installed-demo
 
 clean:
-	rm -rf .venv .venv-interop .venv-proto .coverage .mypy_cache .ruff_cache .hypothesis build *.egg-info
+	rm -rf .venv $(INTEROP_VENVS) .venv-proto .coverage .mypy_cache .ruff_cache .hypothesis build *.egg-info

@@ -1,49 +1,173 @@
-"""``make interop``: the vendor's SDK, in its own venv, against ``smarkets-pool exchange --no-tls``.
+"""``make interop``: the vendor's SDK, in venvs of its own, beside this package.
 
-Usage: ``python run.py VENDOR_PYTHON``; exit status 0 only if its whole program ran through.
+Usage: ``python run.py VENDOR_PYTHON NEWER_PYTHON``, run by the interpreter that has smarkets_pool.
+VENDOR_PYTHON is of a venv with what the SDK was made for, NEWER_PYTHON of one with a newer protobuf and, if
+the machine has one, Python >= 3.12. The steps:
+
+* a whole program of the SDK against ``smarkets-pool exchange --no-tls``;
+* the program of ``examples/moving``, before and after it was moved: the same lines;
+* the SDK's public names are those of ``tests/data/vendor_names.tsv``;
+* the SDK fails every row of ``tests/vendor/defects.py``, so that each of them proves something.
+
+The exit status is 0 only if all of it held.
 """
 
+from __future__ import annotations
+
+import contextlib
+import difflib
+import os
 import pathlib
 import signal
 import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
 
-HERE = pathlib.Path(__file__).parent
+HERE = pathlib.Path(__file__).resolve().parent
+ROOT = HERE.parent.parent
+sys.path.insert(0, str(ROOT))
+
+from tests.vendor.certificates import make_certificates
+
 START_LIMIT = 30.0
-RUN_LIMIT = 120.0
+STOP_LIMIT = 10.0
+RUN_LIMIT = 180.0
+
+NAMES = ROOT / "tests" / "data" / "vendor_names.tsv"
+MOVING = ROOT / "examples" / "moving"
+
+#: A newer protobuf runs the SDK's code only this way; how it fails otherwise is row 3.
+PURE_PYTHON = {"PROTOCOL_BUFFERS_PYTHON_IMPLEMENTATION": "python"}
+
+
+# --- the exchange ---------------------------------------------------------------------------------
+
+
+@contextlib.contextmanager
+def exchange(folder: pathlib.Path) -> Iterator[pathlib.Path]:
+    """An exchange in a process of its own; gives its ready file.
+
+    Raises:
+        RuntimeError: it did not come up, or did not end in order.
+    """
+    ready = folder / "ready.json"
+    process = subprocess.Popen(
+        [
+            *(sys.executable, "-m", "smarkets_pool", "exchange"),
+            *("--no-tls", "--port", "0", "--ready-file", str(ready)),
+        ]
+    )
+    try:
+        deadline = time.monotonic() + START_LIMIT
+        while not ready.exists():
+            if process.poll() is not None or time.monotonic() > deadline:
+                raise RuntimeError("the exchange did not come up")
+            time.sleep(0.02)
+        yield ready
+    finally:
+        process.send_signal(signal.SIGTERM)
+        try:
+            status = process.wait(STOP_LIMIT)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+            raise RuntimeError(f"the exchange did not end within {STOP_LIMIT} s") from None
+    if status:
+        raise RuntimeError(f"the exchange ended with status {status}")
+
+
+# --- steps ----------------------------------------------------------------------------------------
+
+
+def whole_program(vendor: str, ready: pathlib.Path) -> bool:
+    """The SDK's program runs through."""
+    return subprocess.run([vendor, HERE / "vendor_program.py", ready], timeout=RUN_LIMIT).returncode == 0
+
+
+def moved_program(vendor: str, ready: pathlib.Path) -> bool:
+    """``before.py`` with the SDK and its successors with this package say the same."""
+    said: dict[str, list[str]] = {}
+    for name, python in (("before.py", vendor), ("after.py", sys.executable), ("pooled.py", sys.executable)):
+        program = MOVING / name
+        if not program.exists():
+            print(f"*** NOT SHOWN: there is no {program.relative_to(ROOT)} ***")
+            continue
+        done = subprocess.run(
+            [python, program, ready], timeout=RUN_LIMIT, capture_output=True, text=True, cwd=ready.parent
+        )
+        if done.returncode or not done.stdout:
+            print(f"FAILED: {name} ended with status {done.returncode}\n{done.stdout}{done.stderr}")
+            return False
+        said[name] = done.stdout.splitlines()
+        print(f"ok: {name} said {len(said[name])} lines")
+    before = said.pop("before.py", None)
+    return before is None or all(same("before.py", before, name, lines) for name, lines in said.items())
+
+
+def names(vendor: str) -> bool:
+    """The SDK has the names that are written down."""
+    found = subprocess.run(
+        [vendor, HERE / "vendor_names.py"], timeout=RUN_LIMIT, check=True, capture_output=True, text=True
+    )
+    lines = found.stdout.splitlines()
+    if not same(NAMES.name, NAMES.read_text().splitlines(), "the SDK", lines):
+        return False
+    print(f"ok: {len(lines) - 1} names")
+    return True
+
+
+def defects(python: str, which: str, environment: dict[str, str]) -> bool:
+    """The SDK has the defects of the rows for that venv."""
+    with tempfile.TemporaryDirectory() as folder:
+        make_certificates(pathlib.Path(folder))
+        program = [python, HERE / "vendor_defects.py", folder, which]
+        return subprocess.run(program, timeout=RUN_LIMIT, env={**os.environ, **environment}).returncode == 0
+
+
+def same(left: str, left_lines: list[str], right: str, right_lines: list[str]) -> bool:
+    """Whether both are equal; what differs is printed."""
+    found = list(difflib.unified_diff(left_lines, right_lines, left, right, lineterm=""))
+    if found:
+        print(f"FAILED: {left} and {right} differ", *found, sep="\n")
+    return not found
+
+
+# --- all of it ------------------------------------------------------------------------------------
+
+
+def heading(text: str) -> None:
+    """Say what comes."""
+    print(f"\n=== {text} ===", flush=True)
+
+
+def versions(python: str) -> str:
+    """An interpreter's version and its protobuf's."""
+    code = (
+        "import sys, google.protobuf as p; "
+        "print('Python', sys.version.split()[0] + ', protobuf', p.__version__)"
+    )
+    return subprocess.run([python, "-c", code], check=True, capture_output=True, text=True).stdout.strip()
 
 
 def main() -> int:
-    """Start the exchange, run the program, stop the exchange."""
-    vendor_python = sys.argv[1]
-    versions = (
-        "import sys, google.protobuf as p; print('Python', sys.version.split()[0], 'protobuf', p.__version__)"
-    )
-    subprocess.run([vendor_python, "-c", versions], check=True)
-    with tempfile.TemporaryDirectory() as folder:
-        ready = pathlib.Path(folder) / "ready.json"
-        exchange = subprocess.Popen(
-            [
-                *(sys.executable, "-m", "smarkets_pool", "exchange"),
-                *("--no-tls", "--port", "0", "--ready-file", str(ready)),
-            ]
-        )
-        try:
-            deadline = time.monotonic() + START_LIMIT
-            while not ready.exists():
-                if exchange.poll() is not None or time.monotonic() > deadline:
-                    print("FAILED: the exchange did not come up")
-                    return 1
-                time.sleep(0.02)
-            program = [vendor_python, str(HERE / "vendor_program.py"), str(ready)]
-            code = subprocess.run(program, timeout=RUN_LIMIT).returncode
-        finally:
-            exchange.send_signal(signal.SIGTERM)
-            left = exchange.wait(10)
-    print(f"interop: program {code}, exchange {left}")
-    return 1 if code or left else 0
+    """Run the steps one after the other; one that fails does not hide the next."""
+    vendor, newer = sys.argv[1:]
+    results: dict[str, bool] = {}
+    with tempfile.TemporaryDirectory() as folder, exchange(pathlib.Path(folder)) as ready:
+        heading(f"the SDK's program against the exchange ({versions(vendor)})")
+        results["program"] = whole_program(vendor, ready)
+        heading("the same program before and after its move")
+        results["moving"] = moved_program(vendor, ready)
+    heading("the SDK's public names")
+    results["names"] = names(vendor)
+    heading(f"the SDK's defects ({versions(vendor)})")
+    results["defects"] = defects(vendor, "old", {})
+    heading(f"the SDK's defects ({versions(newer)})")
+    results["newer"] = defects(newer, "newer", PURE_PYTHON)
+    print("\ninterop:", ", ".join(f"{name} {'ok' if ok else 'FAILED'}" for name, ok in results.items()))
+    return 0 if all(results.values()) else 1
 
 
 if __name__ == "__main__":
