@@ -7,6 +7,7 @@ the texts and defaults that stand there.
 from __future__ import annotations
 
 import dataclasses
+import inspect
 from collections.abc import Mapping
 
 from smarkets_pool.policies import Backoff, ReconnectPolicy, TimeoutPolicy
@@ -31,16 +32,16 @@ def _table(*keys: Key) -> dict[str, Key]:
 
 def policy_keys(policy: type[Backoff] | type[ReconnectPolicy] | type[TimeoutPolicy]) -> dict[str, Key]:
     """The fields of a policy as keys, with the texts of its docstring."""
-    texts = _field_texts(policy.__doc__ or "")
+    texts = _field_texts(policy.__doc__ or "")  # empty under ``python -OO``
     made = policy()
     keys = {}
     for field in dataclasses.fields(policy):
         default = getattr(made, field.name)
         if isinstance(default, Backoff):
-            keys[field.name] = Key(field.name, "table", "see below", texts[field.name])
+            keys[field.name] = Key(field.name, "table", "see below", texts.get(field.name, ""))
         else:
             shown = "none" if default is None else str(default)
-            keys[field.name] = Key(field.name, "policy", shown, texts[field.name])
+            keys[field.name] = Key(field.name, "policy", shown, texts.get(field.name, ""))
     return keys
 
 
@@ -48,10 +49,11 @@ def _field_texts(docstring: str) -> dict[str, str]:
     """``name: text`` paragraphs of a docstring; several names before the colon share one text."""
     found: dict[str, list[str]] = {}
     names: list[str] = []
-    for line in docstring.splitlines():
+    # Python 3.13 takes the indentation of docstrings away itself; here it is gone in every version.
+    for line in inspect.cleandoc(docstring).splitlines():
         head, colon, rest = line.strip().partition(": ")
         words = [word.strip() for word in head.split(",")]
-        if colon and line.startswith("    ") and not line.startswith("     ") and all(map(_is_name, words)):
+        if colon and not line.startswith(" ") and all(map(_is_name, words)):
             names = words
             for name in names:
                 found[name] = [rest]
