@@ -49,7 +49,6 @@ from __future__ import annotations
 import builtins
 from collections.abc import Iterable, Mapping
 from typing import Any
-from typing import Any
 
 __all__ = [
     "CertificateExpired",
@@ -100,16 +99,6 @@ __all__ = [
 
 class Error(Exception):
     """The root: ``except Error`` catches whatever this package raises on purpose."""
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        # Copied and pickled as it is. The default would build the sentence again, from the sentence.
-        return _same_again, (type(self), self.args), self.__dict__
-
-
-def _same_again(kind: type[Error], args: tuple[object, ...]) -> Error:
-    error = kind.__new__(kind, *args)
-    error.args = args
-    return error
 
     def __reduce__(self) -> tuple[Any, ...]:
         # Copied and pickled as it is. The default would build the sentence again, from the sentence.

@@ -16,7 +16,8 @@ from smarkets_pool import Account, Backoff, Pool, ReconnectPolicy, seto
 from smarkets_pool.cli.process import ExchangeProcess
 from smarkets_pool.cli.traders import Record, Traders
 from smarkets_pool.cli.verdict import Comparison, compare
-from smarkets_pool.exceptions import Error, PoolError
+from smarkets_pool.cli.watch import Figures, View, open_view
+from smarkets_pool.exceptions import Error
 from smarkets_pool.pool import DOWN, UP
 
 __all__ = ["demo"]
@@ -33,7 +34,9 @@ _AWAY_PRICE = 5000
 @click.option("--accounts", default=50, show_default=True, type=click.IntRange(4))
 @click.option("--seconds", default=15.0, show_default=True, type=click.FloatRange(2.0))
 @click.option("--seed", type=int, help="Of the traders' choices; a new one is made up and shown otherwise.")
-def demo(accounts: int, seconds: float, seed: int | None) -> None:
+@click.option("--json", "how", flag_value="json", help="One JSON object per line on standard output.")
+@click.option("--lines", "how", flag_value="lines", help="Plain lines, also on a terminal.")
+def demo(accounts: int, seconds: float, seed: int | None, how: str | None) -> None:
     """Run many accounts against the embedded exchange (a second process, TLS on loopback).
 
     Half-way ten connections are cut, and while each is down another account executes one of its orders;
@@ -41,21 +44,23 @@ def demo(accounts: int, seconds: float, seed: int | None) -> None:
     to have happened; the exit status is 0 only if nothing was lost and nothing was handled twice.
     """
     seed = secrets.randbelow(10**6) if seed is None else seed
-    click.echo(f"demo: {accounts} accounts for {seconds:g} s, seed {seed}")
     try:
-        with ExchangeProcess(accounts=accounts, contracts=3, heartbeat=1.0) as exchange:
-            passed = _Demo(exchange, seconds, random.Random(seed)).run()
-    except (Error, PoolError) as error:
+        with open_view(how) as view:
+            view.say(f"demo: {accounts} accounts for {seconds:g} s, seed {seed}", event="demo", seed=seed)
+            with ExchangeProcess(accounts=accounts, contracts=3, heartbeat=1.0) as exchange:
+                passed = _Demo(exchange, seconds, random.Random(seed), view).run()
+            view.say("passed" if passed else "FAILED", event="verdict", passed=passed)
+    except Error as error:
         raise click.ClickException(str(error)) from error
     sys.exit(0 if passed else 1)
 
 
 class _Demo:
-    def __init__(self, exchange: ExchangeProcess, seconds: float, chance: random.Random) -> None:
+    def __init__(self, exchange: ExchangeProcess, seconds: float, chance: random.Random, view: View) -> None:
         self._exchange = exchange
+        self._view = view
         self._seconds = seconds
         self._chance = chance
-        self._began = time.monotonic()
         where = exchange.description
         self._usernames = {
             f"account-{number}": login["username"] for number, login in enumerate(where["accounts"], 1)
@@ -82,6 +87,7 @@ class _Demo:
         contracts[first] = contracts[first][1:]
         self._record = Record(names)
         self._traders = Traders(self._pool, contracts, names, chance)
+        self._figures = Figures(self._pool)
         self._pool.add_global_handler(self._record.note)
         self._pool.on_error(self._record.note_error)
         self._dropped = 0
@@ -91,19 +97,25 @@ class _Demo:
     def run(self) -> bool:
         """Tell the story and judge it."""
         self._say(f"exchange: process {self._exchange.pid}, TLS on port {self._exchange.description['port']}")
+        self._view.watch(self._figures)
         with self._pool:
             self._pool.wait_until_up(timeout=60)
             self._say(f"all {len(self._pool)} accounts are up")
             began = time.monotonic()
             half = began + self._seconds / 2
             self._trade_until(half - 0.2 * self._seconds)
+            self._view.done = 0.2
             self._trade_until(half, drops=DROPS // 2)
+            self._view.done = 0.4
             self._cut_some()
+            self._view.done = 0.6
             # However long the cuts took, there is time left in which frames can be dropped.
             end = max(began + self._seconds, time.monotonic() + 0.2 * self._seconds)
             self._trade_until(end, drops=DROPS - self._dropped)
             self._traders.trading = False
+            self._view.done = 0.9
             truth = self._settle()
+            self._view.done = 1.0
             stats = self._pool.stats()
         return self._summary(truth, stats, compare(truth, self._record, self._usernames))
 
@@ -112,16 +124,12 @@ class _Demo:
         start = time.monotonic()
         pause = max(0.001, (end - start) / max(1, drops))
         next_drop = start + pause / 2 if drops else end
-        next_line = start + 1.0
         while (now := time.monotonic()) < end:
             self._traders.take_once()
             if drops and now >= next_drop:
                 drops -= 1
                 next_drop += pause
                 self._drop_one()
-            if now >= next_line:
-                next_line += 1.0
-                self._progress()
             gevent.sleep(1 / _ORDERS_PER_SECOND)
         for _ in range(drops):
             self._drop_one()
@@ -180,7 +188,7 @@ class _Demo:
             gaps_closed = stats["gaps_found_total"] == stats["gaps_filled_total"]
             all_dropped = _count(truth, "drop") >= self._dropped
             if not all_dropped:
-                self._traders.take_once()  # a drop that waits for a frame to lose gets one
+                self._traders.ask_for_frames()  # a drop that waits for a frame to lose gets one
             return (gaps_closed and all_dropped) and all(
                 self._pool[name].state is UP
                 and (self._pool[name].position or 0) == (events[user][-1][0] if events.get(user) else 0)
@@ -201,15 +209,7 @@ class _Demo:
                 gevent.sleep(pause)
 
     def _say(self, text: str) -> None:
-        click.echo(f"{time.monotonic() - self._began:6.2f} s  {text}")
-
-    def _progress(self) -> None:
-        stats = self._pool.stats()
-        self._say(
-            f"{stats['up']} up, {stats['recovering']} recovering, {stats['down']} down; "
-            f"{stats['frames_received_total']} frames, {self._traders.orders} orders, "
-            f"{self._traders.executions} executions, {stats['gaps_found_total']} gaps"
-        )
+        self._view.say(text)
 
     def _summary(self, truth: dict[str, Any], stats: dict[str, Any], seen: Comparison) -> bool:
         dropped, cut = _count(truth, "drop"), _count(truth, "cut")
@@ -235,12 +235,9 @@ class _Demo:
             ("events with other contents", seen.different, seen.different == 0),
             ("handler errors", self._record.handler_errors, self._record.handler_errors == 0),
         ]
-        click.echo("\nsummary, against the exchange's own truth")
-        for name, value, good in checks:
-            click.echo(f"  {name:32} {value:>9}  {'ok' if good else 'NOT AS IT SHOULD BE'}")
-        passed = all(good for _, _, good in checks)
-        click.echo("passed" if passed else "FAILED")
-        return passed
+        self._view.unwatch()
+        self._view.summary("summary, against the exchange's own truth", checks)
+        return all(good for _, _, good in checks)
 
 
 def _count(truth: dict[str, Any], kind: str) -> int:

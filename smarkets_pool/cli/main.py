@@ -9,6 +9,7 @@ import click
 from smarkets_pool import __version__
 from smarkets_pool.cli.demo import demo
 from smarkets_pool.cli.exchange import exchange
+from smarkets_pool.cli.run import run
 
 __all__ = ["cli"]
 
@@ -26,3 +27,4 @@ def cli(verbose: int) -> None:
 
 cli.add_command(demo)
 cli.add_command(exchange)
+cli.add_command(run)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import random
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -109,6 +110,12 @@ class Traders:
         side = self._chance.choice((seto.SIDE_BUY, seto.SIDE_SELL))
         price = _OFFERS[-1] if side == seto.SIDE_BUY else _BIDS[0]
         self.place(taker, market, contract, side, price, _TAKEN, "take", seto.IMMEDIATE_OR_CANCEL)
+
+    def ask_for_frames(self) -> None:
+        """Have the exchange send something to every maker: the snapshot of a market."""
+        for name in self.makers:
+            with contextlib.suppress(Error):
+                self._pool[name].subscribe(self._places[0][0])
 
     def place(
         self,

@@ -332,6 +332,11 @@ class Pool:
         del self._members[name]
         self._logins = {key: other for key, other in self._logins.items() if other != name}
 
+    @property
+    def dispatcher(self) -> Dispatcher:
+        """Where the handlers are registered."""
+        return self._dispatcher
+
     # --- handlers --------------------------------------------------------------------------------
 
     @overload

@@ -1,0 +1,168 @@
+"""Views: the same story for a person at a terminal, for a file, and for a program.
+
+A program tells its story with ``say`` and the figures of its pool; what that looks like is the view's.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import sys
+import time
+from collections.abc import Callable
+from types import TracebackType
+from typing import Any
+
+import gevent
+
+from smarkets_pool.cli.watch.figures import Figures, Totals
+from smarkets_pool.cli.watch.output import Output, OutputHandler
+
+__all__ = ["JsonView", "LineView", "View", "open_view"]
+
+#: Seconds between two lines about the figures.
+_PAUSE = 1.0
+
+
+class View:
+    """A story on standard output; logs go to standard error. Use as a context manager."""
+
+    #: Seconds between two looks at the figures.
+    pause = _PAUSE
+
+    def __init__(self, output: Output, errors: Output) -> None:
+        self.output = output
+        self._errors = errors
+        self._began = time.monotonic()
+        self._watcher: gevent.Greenlet[..., None] | None = None
+        self._handler: logging.Handler | None = None
+        self._former: list[logging.Handler] = []
+        #: How far the story is, from 0 to 1; None if it has no end.
+        self.done: float | None = None
+
+    # --- life ------------------------------------------------------------------------------------
+
+    def __enter__(self) -> View:
+        root = logging.getLogger()
+        self._former = root.handlers[:]
+        self._handler = self.log_handler()
+        formatters = [handler.formatter for handler in self._former if handler.formatter is not None]
+        self._handler.setFormatter(formatters[0] if formatters else None)
+        root.handlers[:] = [self._handler]
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.unwatch()
+        logging.getLogger().handlers[:] = self._former
+        self.output.close()
+        self._errors.close()
+
+    def watch(self, figures: Figures) -> None:
+        """Show these figures until ``unwatch``."""
+        self.unwatch()
+        self._watcher = gevent.spawn(self._keep_looking, figures)
+
+    def unwatch(self) -> None:
+        """Show no more figures."""
+        watcher, self._watcher = self._watcher, None
+        if watcher is not None:
+            watcher.kill()
+
+    def _keep_looking(self, figures: Figures) -> None:
+        while True:
+            self.look(figures)
+            gevent.sleep(self.pause)
+
+    @property
+    def seconds(self) -> float:
+        """Since the story began."""
+        return time.monotonic() - self._began
+
+    # --- what each view says in its own way ------------------------------------------------------
+
+    def log_handler(self) -> logging.Handler:
+        """Where log records go while this view is open."""
+        return OutputHandler(self._errors)
+
+    def say(self, text: str, **data: Any) -> None:
+        """Something happened: a sentence for people, its data for programs."""
+        raise NotImplementedError
+
+    def look(self, figures: Figures) -> None:
+        """Time to show the figures again."""
+        raise NotImplementedError
+
+    def summary(self, title: str, checks: list[tuple[str, Any, bool]]) -> None:
+        """The last word: name, value and whether it is as it should be."""
+        raise NotImplementedError
+
+
+class LineView(View):
+    """Lines with the seconds since the start, for files and pipes."""
+
+    def say(self, text: str, **data: Any) -> None:
+        """One line."""
+        self.output.line(f"{self.seconds:6.2f} s  {text}")
+
+    def look(self, figures: Figures) -> None:
+        """One line about the pool as a whole."""
+        totals, _ = figures.look(time.monotonic())
+        self.say(_in_words(totals))
+
+    def summary(self, title: str, checks: list[tuple[str, Any, bool]]) -> None:
+        """A line per check."""
+        self.output.line(f"\n{title}")
+        for name, value, good in checks:
+            self.output.line(f"  {name:32} {value!s:>9}  {'ok' if good else 'NOT AS IT SHOULD BE'}")
+
+
+class JsonView(View):
+    """One JSON object per line, each with ``event`` and ``seconds``."""
+
+    def say(self, text: str, **data: Any) -> None:
+        """``{"event": "said", "text": ...}``, or the event named in the data."""
+        self._object({"event": "said", **data, "text": text})
+
+    def look(self, figures: Figures) -> None:
+        """``{"event": "figures", ...}`` with the totals and a list of accounts."""
+        totals, rows = figures.look(time.monotonic())
+        self._object({"event": "figures", **_plain(totals), "members": [_plain(row) for row in rows]})
+
+    def summary(self, title: str, checks: list[tuple[str, Any, bool]]) -> None:
+        """``{"event": "summary", "checks": [...]}``."""
+        listed = [{"name": name, "value": value, "ok": good} for name, value, good in checks]
+        self._object({"event": "summary", "text": title, "checks": listed})
+
+    def _object(self, data: dict[str, Any]) -> None:
+        self.output.line(json.dumps({"seconds": round(self.seconds, 3), **data}, default=str))
+
+
+def open_view(how: str | None = None) -> View:
+    """The view for this process: ``"live"``, ``"lines"`` or ``"json"``; None chooses by the terminal."""
+    output, errors = Output(sys.stdout), Output(sys.stderr)
+    if how is None:
+        how = "live" if output.isatty() else "lines"
+    views: dict[str, Callable[[Output, Output], View]] = {"lines": LineView, "json": JsonView}
+    if how == "live":
+        # Imported only here: the lines for a pipe need no rich.
+        from smarkets_pool.cli.watch.live import LiveView
+
+        return LiveView(output, errors)
+    return views[how](output, errors)
+
+
+def _in_words(totals: Totals) -> str:
+    return (
+        f"{totals.up} up, {totals.recovering} recovering, {totals.down} down; "
+        f"{totals.frames} frames ({totals.frames_in:.0f}/s), {totals.orders} orders, "
+        f"{totals.executions} executions, {totals.reconnects} reconnects, {totals.gaps} gaps"
+    )
+
+
+def _plain(figures: Any) -> dict[str, Any]:
+    return {name: getattr(figures, name) for name in figures.__slots__}
