@@ -672,7 +672,7 @@ def test_logout_need_not_wait() -> None:
 
 
 def test_handlers_see_a_logout_before_the_session_is_closed() -> None:
-    """4.1 row 17: what came before it is dispatched, numbers are honest, what had arrived behind comes too."""
+    """4.1 row 17: numbers are honest; what had come before it and behind it is dispatched."""
     seen: list[object] = []
     frames = (ping(2), logout(3, eto.LOGOUT_DOWNTIME), pong(4))
     with session_with(lambda line: _after_a_frame(line, *frames)) as session:
