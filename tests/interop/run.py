@@ -23,7 +23,8 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import Any
 
 HERE = pathlib.Path(__file__).resolve().parent
 ROOT = HERE.parent.parent
@@ -94,9 +95,7 @@ def moved_program(vendor: str, ready: pathlib.Path) -> bool | None:
         if not program.exists():
             print(f"*** NOT SHOWN: there is no {program.relative_to(ROOT)} ***")
             continue
-        done = subprocess.run(
-            [python, program, ready], timeout=RUN_LIMIT, capture_output=True, text=True, cwd=ready.parent
-        )
+        done = subprocess.run([python, program, ready], timeout=RUN_LIMIT, capture_output=True, text=True)
         if done.returncode or not done.stdout:
             print(f"FAILED: {name} ended with status {done.returncode}\n{done.stdout}{done.stderr}")
             return False
@@ -139,11 +138,6 @@ def same(left: str, left_lines: list[str], right: str, right_lines: list[str]) -
 # --- all of it ------------------------------------------------------------------------------------
 
 
-def heading(text: str) -> None:
-    """Say what comes."""
-    print(f"\n=== {text} ===", flush=True)
-
-
 def versions(python: str) -> str:
     """An interpreter's version and its protobuf's."""
     code = (
@@ -153,21 +147,34 @@ def versions(python: str) -> str:
     return subprocess.run([python, "-c", code], check=True, capture_output=True, text=True).stdout.strip()
 
 
+def attempt(title: str, step: Callable[..., bool | None], *arguments: Any) -> bool | None:
+    """Run a step under its heading; one that cannot be run has failed, and does not hide the next."""
+    print(f"\n=== {title} ===", flush=True)
+    try:
+        return step(*arguments)
+    except (OSError, subprocess.SubprocessError) as error:
+        print(f"FAILED: {error}")
+        return False
+
+
 def main() -> int:
-    """Run the steps one after the other; one that fails does not hide the next."""
+    """Run the steps one after the other."""
     vendor, newer = sys.argv[1:]
     results: dict[str, bool | None] = {}
     with tempfile.TemporaryDirectory() as folder, exchange(pathlib.Path(folder)) as ready:
-        heading(f"the SDK's program against the exchange ({versions(vendor)})")
-        results["program"] = whole_program(vendor, ready)
-        heading("the same program before and after its move")
-        results["moving"] = moved_program(vendor, ready)
-    heading("the SDK's public names")
-    results["names"] = names(vendor)
-    heading(f"the SDK's defects ({versions(vendor)})")
-    results["defects"] = defects(vendor, "old", {})
-    heading(f"the SDK's defects ({versions(newer)})")
-    results["newer"] = defects(newer, "newer", PURE_PYTHON)
+        results["program"] = attempt(
+            f"the SDK's program against the exchange ({versions(vendor)})", whole_program, vendor, ready
+        )
+        results["moving"] = attempt(
+            "the same program before and after its move", moved_program, vendor, ready
+        )
+    results["names"] = attempt("the SDK's public names", names, vendor)
+    for name, python, which, environment in (
+        ("defects", vendor, "old", {}),
+        ("newer", newer, "newer", PURE_PYTHON),
+    ):
+        title = f"the SDK's defects ({versions(python)})"
+        results[name] = attempt(title, defects, python, which, environment)
     words = {True: "ok", False: "FAILED", None: "NOT SHOWN"}
     print("\ninterop:", ", ".join(f"{name} {words[result]}" for name, result in results.items()))
     return 1 if False in results.values() else 0
