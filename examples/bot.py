@@ -1,37 +1,59 @@
 """Handlers for ``smarkets-pool run``: it calls ``setup`` with the pool before anything connects.
 
-Try it on the embedded exchange, with the accounts of ``accounts.toml``; ``docs/configuration.md`` has the
-commands. It prints what is filled, and quotes once in the first contract of the first market it sees.
+In two terminals, on the embedded exchange::
+
+    smarkets-pool exchange --port 0 --config-file pool.toml
+    smarkets-pool run pool.toml --handlers examples.bot
+
+Every account but the last offers to buy, and the last one sells to whoever does: watch orders and executions
+in the table, and what ``print`` says above it. ``accounts.toml`` shows all that a file can say.
 """
 
-from smarkets_pool import Delivery, Pool, seto
+from smarkets_pool import Delivery, Member, Pool, seto
+from smarkets_pool.pool import MemberUp
 
-_QUANTITY = 100_000  # 10.00 of payout
+#: The first market and contract of an embedded exchange.
+MARKET_ID, CONTRACT_ID = 100_000, 200_000
+QUANTITY = 20_000  # pays 2.00
+
+
+def order(member: Member, side: seto.Side, price: int) -> None:
+    """Send a limit order."""
+    member.send(
+        seto.OrderCreate(
+            side=side,
+            price=price,  # in 1/100 of a percent: 4000 is 40 %, decimal odds 2.5
+            quantity=QUANTITY,
+            market_id=MARKET_ID,
+            contract_id=CONTRACT_ID,
+        )
+    )
 
 
 def setup(pool: Pool) -> None:
     """Register handlers; a bad one is reported with all others, and nothing is started."""
-    quoted: set[str] = set()
+    *buyers, seller = [member.name for member in pool]
 
-    @pool.on(seto.MarketQuotes)
-    def snapshot(delivery: Delivery[seto.MarketQuotes]) -> None:
-        """The full book of a market, after each subscription."""
+    @pool.on(MemberUp, accounts=buyers)
+    def quote(delivery: Delivery[MemberUp]) -> None:
+        """A buyer is complete: after a login, or after what was missing has come."""
+        if delivery.message.cause == "login":
+            order(delivery.member, seto.SIDE_BUY, 4000)
+
+    @pool.on(MemberUp, accounts=[seller])
+    def watch(delivery: Delivery[MemberUp]) -> None:
+        """The seller looks at the market; the wish is kept over reconnects."""
+        delivery.member.subscribe(MARKET_ID)
+
+    @pool.on(seto.ContractQuotes, accounts=[seller])
+    def take(delivery: Delivery[seto.ContractQuotes]) -> None:
+        """What changed in a contract: somebody bids."""
         quotes = delivery.message
-        if delivery.account in quoted or not quotes.contract_quotes:
-            return
-        quoted.add(delivery.account)
-        delivery.member.send(
-            seto.OrderCreate(
-                side=seto.SIDE_BUY,
-                price=4000,  # 40.00 %, decimal odds 2.5
-                quantity=_QUANTITY,
-                market_id=quotes.market_id,
-                contract_id=quotes.contract_quotes[0].contract_id,
-            )
-        )
+        if quotes.contract_id == CONTRACT_ID and any(bid.quantity for bid in quotes.bids):
+            order(delivery.member, seto.SIDE_SELL, 4000)
 
     @pool.on(seto.OrderExecuted)
     def executed(delivery: Delivery[seto.OrderExecuted]) -> None:
-        """A fill: who, how much, at which price."""
+        """A fill."""
         fill = delivery.message
         print(f"{delivery.account}: {fill.quantity} at {fill.price}")

@@ -60,6 +60,7 @@ class _Demo:
         self._exchange = exchange
         self._view = view
         self._seconds = seconds
+        self._began_trading = 0.0
         self._chance = chance
         where = exchange.description
         self._usernames = {
@@ -101,19 +102,15 @@ class _Demo:
         with self._pool:
             self._pool.wait_until_up(timeout=60)
             self._say(f"all {len(self._pool)} accounts are up")
-            began = time.monotonic()
+            began = self._began_trading = time.monotonic()
             half = began + self._seconds / 2
             self._trade_until(half - 0.2 * self._seconds)
-            self._view.done = 0.2
             self._trade_until(half, drops=DROPS // 2)
-            self._view.done = 0.4
             self._cut_some()
-            self._view.done = 0.6
             # However long the cuts took, there is time left in which frames can be dropped.
             end = max(began + self._seconds, time.monotonic() + 0.2 * self._seconds)
             self._trade_until(end, drops=DROPS - self._dropped)
             self._traders.trading = False
-            self._view.done = 0.9
             truth = self._settle()
             self._view.done = 1.0
             stats = self._pool.stats()
@@ -126,6 +123,7 @@ class _Demo:
         next_drop = start + pause / 2 if drops else end
         while (now := time.monotonic()) < end:
             self._traders.take_once()
+            self._view.done = min(0.95, (now - self._began_trading) / self._seconds)
             if drops and now >= next_drop:
                 drops -= 1
                 next_drop += pause

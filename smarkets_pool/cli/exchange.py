@@ -28,10 +28,10 @@ __all__ = ["exchange"]
 )
 @click.option("--no-tls", is_flag=True, help="Plain TCP instead of TLS with a throw-away CA.")
 @click.option(
-    "--accounts", default=4, show_default=True, type=click.IntRange(4), help="How many accounts there are."
+    "--accounts", default=4, show_default=True, type=click.IntRange(1), help="How many accounts there are."
 )
-@click.option("--markets", default=3, show_default=True, type=click.IntRange(3))
-@click.option("--contracts", default=2, show_default=True, type=click.IntRange(2), help="Per market.")
+@click.option("--markets", default=3, show_default=True, type=click.IntRange(1))
+@click.option("--contracts", default=2, show_default=True, type=click.IntRange(1), help="Per market.")
 @click.option(
     "--heartbeat", default=5.0, show_default=True, type=float, help="Seconds of silence before a heartbeat."
 )
@@ -39,6 +39,11 @@ __all__ = ["exchange"]
     "--ready-file",
     type=click.Path(path_type=pathlib.Path, dir_okay=False),
     help="Written, mode 0600, once it listens: where, and everybody's credentials, as JSON.",
+)
+@click.option(
+    "--config-file",
+    type=click.Path(path_type=pathlib.Path, dir_okay=False),
+    help="The same as a configuration for the command 'run', mode 0600.",
 )
 @click.option("--control", is_flag=True, hidden=True, help="Take commands on standard input, as JSON lines.")
 def exchange(
@@ -50,6 +55,7 @@ def exchange(
     contracts: int,
     heartbeat: float,
     ready_file: pathlib.Path | None,
+    config_file: pathlib.Path | None,
     control: bool,
 ) -> None:
     """Serve the embedded exchange until SIGTERM or Ctrl-C.
@@ -57,6 +63,7 @@ def exchange(
     It imitates what is publicly known about the real exchange; nothing here ever speaks to that one.
     """
     over = gevent.event.Event()
+    written: list[pathlib.Path] = []
     for number in (signal.SIGTERM, signal.SIGINT):
         gevent.signal_handler(number, over.set)
     try:
@@ -70,32 +77,48 @@ def exchange(
             settings=ExchangeSettings(heartbeat_after=heartbeat),
         )
         with served:
-            if ready_file is not None:
-                _write_ready_file(ready_file, served.description())
+            where = served.description()
+            for path, text in ((ready_file, json.dumps(where, indent=2)), (config_file, _as_toml(where))):
+                if path is not None:
+                    _write_private(path, text)
+                    written.append(path)
             click.echo(f"listening on {served.host}:{served.port} ({'plain' if no_tls else 'TLS'})", err=True)
-            if ready_file is None and not control:
-                click.echo("the accounts' passwords are made up anew; --ready-file FILE tells them", err=True)
+            if not written and not control:
+                click.echo("passwords are made up anew: --ready-file or --config-file tells them", err=True)
             if control:
                 gevent.spawn(_serve_commands, Control(served), over)
             over.wait()
     except ConfigError as error:
         raise click.ClickException(str(error)) from error
     finally:
-        if ready_file is not None:
-            ready_file.unlink(missing_ok=True)
+        for path in written:
+            path.unlink(missing_ok=True)
 
 
-def _write_ready_file(path: pathlib.Path, description: dict[str, Any]) -> None:
+def _as_toml(where: dict[str, Any]) -> str:
+    """A configuration for ``run``; JSON's texts and numbers are TOML's too."""
+    lines = ["[defaults]", f"host = {json.dumps(where['host'])}", f"port = {where['port']}"]
+    if where["tls"]:
+        lines.append(f"ca_file = {json.dumps(where['ca_file'])}")
+    else:
+        lines.append("ssl = false")
+    for number, login in enumerate(where["accounts"], 1):
+        lines += ["", f"[accounts.account-{number}]"]
+        lines += [f"{key} = {json.dumps(login[key])}" for key in ("username", "password")]
+    return "\n".join(lines) + "\n"
+
+
+def _write_private(path: pathlib.Path, text: str) -> None:
     """Whole or not at all, and readable by its owner only: it holds passwords."""
     partial = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         with os.fdopen(descriptor, "w") as file:
-            json.dump(description, file, indent=2)
+            file.write(text)
         partial.rename(path)
     except OSError as error:
         partial.unlink(missing_ok=True)
-        raise ConfigError(f"the ready file {str(path)!r} cannot be written: {error.strerror}") from error
+        raise ConfigError(f"the file {str(path)!r} cannot be written: {error.strerror}") from error
 
 
 def _serve_commands(control: Control, over: gevent.event.Event) -> None:

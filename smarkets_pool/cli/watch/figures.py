@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from collections import Counter
 from typing import Any
 
@@ -48,6 +49,11 @@ class Totals:
 _ORDER = {"DOWN": 0, "RECOVERING": 1, "UP": 2}
 
 
+def _natural(name: str) -> list[tuple[int, str]]:
+    """A key that sorts account-2 before account-10."""
+    return [(int(part) if part.isdecimal() else -1, part) for part in re.split(r"(\d+)", name)]
+
+
 class Figures:
     """Counts orders and executions as they are delivered, and reads the rest off ``pool.stats()``."""
 
@@ -77,7 +83,7 @@ class Figures:
             for name, member in stats["members"].items()
         ]
         self._before = (now, frames)
-        rows.sort(key=lambda row: (_ORDER[row.state], row.account))
+        rows.sort(key=lambda row: (_ORDER[row.state], _natural(row.account)))
         totals = Totals(
             accounts=len(rows),
             up=stats["up"],

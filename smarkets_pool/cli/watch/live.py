@@ -45,6 +45,7 @@ class LiveView(View):
         self._live = Live(console=self._console, auto_refresh=False, screen=False, transient=False)
         self._totals: Totals | None = None
         self._rows: list[Row] = []
+        self._last_words: list[Table] = []
         self._stale = True
         self._painter: gevent.Greenlet[..., None] | None = None
 
@@ -65,6 +66,8 @@ class LiveView(View):
             self._painter.kill()
         self._live.update(self._picture(), refresh=True)
         self._live.stop()
+        for table in self._last_words:
+            self._console.print(table)
         super().__exit__(kind, error, traceback)
 
     def log_handler(self) -> logging.Handler:
@@ -93,15 +96,15 @@ class LiveView(View):
         self._stale = True
 
     def summary(self, title: str, checks: list[tuple[str, Any, bool]]) -> None:
-        """A table of its own, below."""
+        """A table of its own, below the picture when that has ended."""
         table = Table(title=title, title_justify="left", box=None)
-        for heading in ("", "", ""):
-            table.add_column(heading, justify="right" if not table.columns else "left")
-        table.columns[0].justify = "left"
+        table.add_column()
+        table.add_column(justify="right")
+        table.add_column()
         for name, value, good in checks:
             verdict = Text("ok", "green") if good else Text("NOT AS IT SHOULD BE", "bold red")
             table.add_row(name, str(value), verdict)
-        self._live.console.print(table)
+        self._last_words.append(table)
 
     # --- the picture -----------------------------------------------------------------------------
 
