@@ -7,12 +7,13 @@ PYTEST := $(RUN) -m pytest
 # Rooms whose every line and branch is covered by their own tests, and by nobody else's.
 COVERED := tests/wire tests/protocol
 
-.PHONY: help demo test check format interop proto clean
+.PHONY: help demo test check docs format interop proto clean
 
 help:
 	@echo "make demo      fifty accounts on the embedded exchange: log in, trade, lose connections, come back"
 	@echo "make test      the whole test suite; wire and protocol must be covered completely"
-	@echo "make check     lint, format, types, import direction, exports"
+	@echo "make check     lint, format, types, import direction, exports, documents"
+	@echo "make docs      make the generated parts of the documents anew, then check every code block"
 	@echo "make interop   the vendor's SDK against the embedded exchange, and its defects shown (its own venvs)"
 	@echo "make proto     generate wire/schema again from the .proto files (its own venv)"
 	@echo "make clean     remove the venvs and what tools left behind"
@@ -30,7 +31,12 @@ check: $(VENV)/.installed-dev
 	$(RUN) -m ruff check .
 	$(RUN) -m ruff format --check .
 	$(RUN) -m mypy
-	$(PYTEST) tests/test_shape.py
+	$(PYTEST) tests/test_shape.py tests/documents --ignore=tests/documents/test_document_programs.py
+
+# Some parts of the documents are made from the code: see docs/generate.py.
+docs: $(VENV)/.installed-dev
+	$(RUN) docs/generate.py
+	$(PYTEST) -s tests/documents
 
 format: $(VENV)/.installed-dev
 	$(RUN) -m ruff check --fix .

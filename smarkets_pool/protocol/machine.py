@@ -24,7 +24,7 @@ higher                      drop it and ask for a replay, once; the replay bring
 A replay sends every number from the asked one up to the latest again, marked ``is_replay``. What only
 served the session (login, login response, replay, heartbeat) and what is not to be repeated becomes a
 gapfill of the same number. Source: the exchange's documentation of eto replay and login, the vendor's
-Erlang client; ``docs/architecture.md`` has the table with references.
+Erlang client; ``docs/protocol.md`` has the table with the source of each rule.
 
 Before the login is answered a client sends nothing else: the vendor's SDK and the documentation agree
 that the answer re-bases its numbers. So a number missing there is not asked for; the login's own
