@@ -1,7 +1,7 @@
 """``StreamingAPIClient``: the vendor's client, one session driven by its caller.
 
 A program written for ``smk_python_sdk`` 9.4.4 moves here by changing its imports. What differs is
-listed in the README: the SDK's defects are gone, its names and calls are the same.
+listed in docs/migration.md: the SDK's defects are gone, its names and calls are the same.
 """
 
 from __future__ import annotations
