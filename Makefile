@@ -15,6 +15,7 @@ help:
 	@echo "make check     lint, format, types, import direction, exports, documents"
 	@echo "make docs      make the generated parts of the documents anew, then check every code block"
 	@echo "make interop   the vendor's SDK against the embedded exchange, and its defects shown (its own venvs)"
+	@echo "make fleet     what 1,000 accounts cost: time until all are up, memory, CPU while idle"
 	@echo "make proto     generate wire/schema again from the .proto files (its own venv)"
 	@echo "make clean     remove the venvs and what tools left behind"
 
@@ -61,6 +62,10 @@ interop: $(VENV)/.installed-demo $(INTEROP_VENVS:=/.installed)
 	"$(NEWER_PYTHON)" -m venv --clear .venv-interop-newer
 	.venv-interop-newer/bin/python -m pip install -q -r tests/interop/requirements-newer.txt
 	touch $@
+
+# --- figures ------------------------------------------------------------------------------------
+fleet: $(VENV)/.installed-demo
+	$(RUN) benchmarks/fleet.py
 
 # --- the schema ---------------------------------------------------------------------------------
 SCHEMA := smarkets_pool/wire/schema

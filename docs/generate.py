@@ -8,14 +8,24 @@ Markdown, name it in ``PARTS``, put both comments where it belongs and run ``mak
 
 from __future__ import annotations
 
+import dataclasses
+import inspect
 import pathlib
 import re
+import textwrap
 from collections.abc import Callable
 
-from smarkets_pool import eto, seto
+import click
+
+from smarkets_pool import Account, Pool, eto, seto
+from smarkets_pool.cli.main import cli
+from smarkets_pool.config import TABLES
+from smarkets_pool.config.keys import field_texts
+from smarkets_pool.exchange import EmbeddedExchange, ExchangeSettings
 from smarkets_pool.pool.delivery import MARKET_NAMES, NEVER_DELIVERED
 from smarkets_pool.protocol import State
 from smarkets_pool.protocol.states import TRANSITIONS
+from smarkets_pool.session import SessionSettings
 from smarkets_pool.wire.payloads import MESSAGE_CLASSES, PAYLOAD_NAMES
 
 DOCS = pathlib.Path(__file__).parent
@@ -76,6 +86,96 @@ def schema_names() -> str:
     return "\n".join(rows).rstrip("\n") + "\n"
 
 
+def configuration_keys() -> str:
+    """Every table and key of a configuration file."""
+    parts = []
+    for heading, keys in TABLES.items():
+        parts += [f"### {heading}", "", "| key | default | what |", "|---|---|---|"]
+        parts += [
+            f"| `{key.name}` | {_cell(key.default)} | {_KINDS[key.kind]}{key.text} |" for key in keys.values()
+        ]
+        parts.append("")
+    return "\n".join(parts).rstrip() + "\n"
+
+
+_KINDS = {
+    "file": "a file, relative to this one: ",
+    "secret file": "a file, relative to this one: ",
+    "secret": "",
+    "numbers": "a list: ",
+    "table": "a table: ",
+    "policy": "",
+    "text": "",
+    "flag": "",
+    "port": "",
+}
+
+
+def python_settings() -> str:
+    """The arguments of what a program makes itself."""
+    parts = []
+    for title, made in (
+        ("`Account(...)`", Account),
+        ("`SessionSettings(...)`", SessionSettings),
+        ("`Pool(...)`", Pool),
+        ("`EmbeddedExchange(...)`", EmbeddedExchange),
+    ):
+        texts = field_texts(_arguments_of(made))
+        parts += [f"### {title}", "", "| argument | default | what |", "|---|---|---|"]
+        for name, parameter in inspect.signature(made).parameters.items():
+            if name in texts:
+                default = "" if parameter.default is parameter.empty else f"`{parameter.default!r}`"
+                parts.append(f"| `{name}` | {default} | {_sentence(texts[name])} |")
+        parts.append("")
+    return "\n".join(parts).rstrip() + "\n"
+
+
+def _arguments_of(made: type) -> str:
+    """The section ``Args:`` of a class's docstring, without its indentation."""
+    section = inspect.cleandoc(made.__doc__ or "").partition("Args:\n")[2]
+    return textwrap.dedent(section.partition("\n\n")[0])
+
+
+def exchange_settings() -> str:
+    """The fields of ``ExchangeSettings``."""
+    texts = field_texts(ExchangeSettings.__doc__ or "")
+    rows = ["| field | default | what |", "|---|---|---|"]
+    for field in dataclasses.fields(ExchangeSettings):
+        rows.append(f"| `{field.name}` | `{field.default!r}` | {_sentence(texts[field.name])} |")
+    return "\n".join(rows) + "\n"
+
+
+def commands() -> str:
+    """The options of every command."""
+    parts = []
+    for name, command in sorted(cli.commands.items()):
+        parts += [
+            f"### smarkets-pool {name}",
+            "",
+            (command.help or "").replace("\n\n", "\n").split("\n")[0],
+            "",
+        ]
+        parts += ["| option | default | what |", "|---|---|---|"]
+        for option in command.params:
+            if isinstance(option, click.Option) and not option.hidden:
+                words = ", ".join(f"`{word}`" for word in option.opts)
+                shown = option.show_default and option.default is not None and not option.is_flag
+                parts.append(
+                    f"| {words} | {option.default if shown else ''} | {_sentence(option.help or '')} |"
+                )
+        parts.append("")
+    return "\n".join(parts).rstrip() + "\n"
+
+
+def _sentence(text: str) -> str:
+    return text.replace("``", "`").rstrip(".")
+
+
+def _cell(default: str) -> str:
+    plain = default.replace(".", "").replace('"', "").replace("_", "")
+    return f"`{default}`" if plain.isalnum() or default == "[]" else default
+
+
 def _code(names: list[str]) -> str:
     return ", ".join(f"`{name}`" for name in names)
 
@@ -84,6 +184,10 @@ PARTS: dict[str, Callable[[], str]] = {
     "session-states": session_states,
     "payload-names": payload_names,
     "schema-names": schema_names,
+    "configuration-keys": configuration_keys,
+    "python-settings": python_settings,
+    "exchange-settings": exchange_settings,
+    "commands": commands,
 }
 
 

@@ -23,8 +23,9 @@ class Account:
 
     Args:
         name: our name for it, unique in the pool; it is on every delivery and in every log line.
-        username, password: the credentials, or
-        token: a session token. Password and token may be callables: they are asked at each login.
+        username: who logs in with a password.
+        password: the password, or a function that gives it, asked at each login.
+        token: a session token instead, or a function that gives it.
         reconnect, timeouts: policies of this account instead of the pool's.
         cancel_on_failure: ask the exchange after each login to cancel this account's orders when it
             loses us (``settings.cancel_all_on_failure``).

@@ -31,8 +31,10 @@ _AWAY_PRICE = 5000
 
 
 @click.command()
-@click.option("--accounts", default=50, show_default=True, type=click.IntRange(4))
-@click.option("--seconds", default=15.0, show_default=True, type=click.FloatRange(2.0))
+@click.option("--accounts", default=50, show_default=True, type=click.IntRange(4), help="How many trade.")
+@click.option(
+    "--seconds", default=15.0, show_default=True, type=click.FloatRange(2.0), help="How long they trade."
+)
 @click.option("--seed", type=int, help="Of the traders' choices; a new one is made up and shown otherwise.")
 @click.option("--json", "how", flag_value="json", help="One JSON object per line on standard output.")
 @click.option("--lines", "how", flag_value="lines", help="Plain lines, also on a terminal.")

@@ -30,7 +30,7 @@ __all__ = ["exchange"]
 @click.option(
     "--accounts", default=4, show_default=True, type=click.IntRange(1), help="How many accounts there are."
 )
-@click.option("--markets", default=3, show_default=True, type=click.IntRange(1))
+@click.option("--markets", default=3, show_default=True, type=click.IntRange(1), help="How many, all open.")
 @click.option("--contracts", default=2, show_default=True, type=click.IntRange(1), help="Per market.")
 @click.option(
     "--heartbeat", default=5.0, show_default=True, type=float, help="Seconds of silence before a heartbeat."

@@ -13,7 +13,17 @@ from collections.abc import Mapping
 from smarkets_pool.policies import Backoff, ReconnectPolicy, TimeoutPolicy
 from smarkets_pool.session.settings import DEFAULT_HOST, DEFAULT_PORT
 
-__all__ = ["ACCOUNT", "DEFAULTS", "Key", "POOL", "SUBSCRIPTIONS", "TABLES", "TOP", "policy_keys"]
+__all__ = [
+    "ACCOUNT",
+    "DEFAULTS",
+    "Key",
+    "POOL",
+    "SUBSCRIPTIONS",
+    "TABLES",
+    "TOP",
+    "field_texts",
+    "policy_keys",
+]
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -32,7 +42,7 @@ def _table(*keys: Key) -> dict[str, Key]:
 
 def policy_keys(policy: type[Backoff] | type[ReconnectPolicy] | type[TimeoutPolicy]) -> dict[str, Key]:
     """The fields of a policy as keys, with the texts of its docstring."""
-    texts = _field_texts(policy.__doc__ or "")  # empty under ``python -OO``
+    texts = field_texts(policy.__doc__ or "")  # empty under ``python -OO``
     made = policy()
     keys = {}
     for field in dataclasses.fields(policy):
@@ -45,7 +55,7 @@ def policy_keys(policy: type[Backoff] | type[ReconnectPolicy] | type[TimeoutPoli
     return keys
 
 
-def _field_texts(docstring: str) -> dict[str, str]:
+def field_texts(docstring: str) -> dict[str, str]:
     """``name: text`` paragraphs of a docstring; several names before the colon share one text."""
     found: dict[str, list[str]] = {}
     names: list[str] = []

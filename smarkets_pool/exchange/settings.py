@@ -44,47 +44,55 @@ _GAP_ANSWERS = ("replay", "logout")
 class ExchangeSettings:
     """The settings of one embedded exchange.
 
+    heartbeat_after: Seconds without sending after which the exchange sends a heartbeat (choices 1 and
+        2). At or above a client's idle timeout, clients give the connection up.
+    silence_limit: Seconds without a received frame after which the session is logged out with
+        HEARTBEAT_TIMEOUT (choice 1).
+    login_timeout: Seconds a new connection has for its login; then LOGOUT(LOGIN_TIMEOUT) (choice 3).
+    visible_depth: Levels per side that quotes show; 0 = all of them. With a limit, a level that a
+        better one pushes out is not reported as gone, as documented, and stays in naive clients (choice
+        25).
+    history_limit: Events kept per account for resuming clients; older ones cannot be had again (choice
+        9).
+    resume_includes_position: Whether "resume from N" sends N itself again (choice 8). Clients drop what
+        they have already.
+    session_memory: Seconds after which an unused session and its subscriptions are forgotten (choice
+        11).
+    min_quantity: Smallest quantity of a new order; below: INVALID_QUANTITY (choice 18; 1000 was the old
+        SDK's).
+    max_quantity: Largest quantity of a new order; above: INVALID_QUANTITY (choice 18).
+    max_label: Longest label of an order, in bytes; it comes back on every message about the order.
+    opening_balance: Currency units every account starts with, up to eight digits after the point.
+    throttle_rate: Order messages per second a session may send on average (captured value of the real
+        exchange).
+    throttle_burst: Order messages a session may send at once after a pause.
+    throttle_tick_ms: Milliseconds between two refills of the allowance.
+    gap_answer: Answer to a client's number that is too high (choice 7): ask for a ``"replay"``, or
+        ``"logout"``, for clients that cannot replay, such as the vendor's SDK 9.4.4.
+    max_frame_size: Bytes of payload a received frame may have; above, the connection is closed.
+    out_buffer_limit: Bytes that may wait for a client that does not read; above, its connection is
+        closed.
+
     Raises:
         ConfigError: a value of the wrong type or outside its range; names field, value and range.
     """
 
-    #: Seconds without sending after which the exchange sends a heartbeat (choices 1 and 2). At or
-    #: above a client's idle timeout, clients give the connection up.
     heartbeat_after: float = 5.0
-    #: Seconds without a received frame after which the session is logged out with HEARTBEAT_TIMEOUT
-    #: (choice 1).
     silence_limit: float = 30.0
-    #: Seconds a new connection has for its login; then LOGOUT(LOGIN_TIMEOUT) (choice 3).
     login_timeout: float = 10.0
-    #: Levels per side that quotes show; 0 = all of them. With a limit, a level that a better one
-    #: pushes out is not reported as gone, as documented, and stays in naive clients (choice 25).
     visible_depth: int = 5
-    #: Events kept per account for resuming clients; older ones cannot be had again (choice 9).
     history_limit: int = 10_000
-    #: Whether "resume from N" sends N itself again (choice 8). Clients drop what they have already.
     resume_includes_position: bool = True
-    #: Seconds after which an unused session and its subscriptions are forgotten (choice 11).
     session_memory: float = 86_400.0
-    #: Smallest quantity of a new order; below: INVALID_QUANTITY (choice 18; 1000 was the old SDK's).
     min_quantity: int = 1
-    #: Largest quantity of a new order; above: INVALID_QUANTITY (choice 18).
     max_quantity: int = 2**31 - 1
-    #: Longest label of an order, in bytes; it comes back on every message about the order.
     max_label: int = 1024
-    #: Currency units every account starts with, up to eight digits after the point.
     opening_balance: Decimal = Decimal("10000.00")
-    #: Order messages per second a session may send on average (captured value of the real exchange).
     throttle_rate: int = 500
-    #: Order messages a session may send at once after a pause.
     throttle_burst: int = 1000
-    #: Milliseconds between two refills of the allowance.
     throttle_tick_ms: int = 200
-    #: Answer to a client's number that is too high (choice 7): ask for a ``"replay"``, or
-    #: ``"logout"``, for clients that cannot replay, such as the vendor's SDK 9.4.4.
     gap_answer: Literal["replay", "logout"] = "replay"
-    #: Bytes of payload a received frame may have; above, the connection is closed.
     max_frame_size: int = 1 << 20
-    #: Bytes that may wait for a client that does not read; above, its connection is closed.
     out_buffer_limit: int = 8 << 20
 
     def __post_init__(self) -> None:

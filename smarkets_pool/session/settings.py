@@ -26,9 +26,10 @@ class SessionSettings:
     """What one session needs to know; plain attributes, as in the vendor's SDK.
 
     Args:
-        username, password: the credentials, or
-        token: a session token of the website or HTTP API; it wins over the other two.
-        host, port: the exchange.
+        username: who logs in with a password.
+        password: the password, or a function that gives it, asked at each login.
+        token: a session token of the website or HTTP API instead; it wins over the other two.
+        host, port: the exchange; by default the vendor's live one.
         ssl: TLS from the first byte, with the peer's certificate and name checked.
         socket_timeout: seconds that one blocking read or write of ``Session`` may wait.
         ssl_kwargs: the vendor's way to tune TLS: ``cert_reqs``, ``ca_certs``, ``ciphers``,
