@@ -7,7 +7,7 @@ PYTEST := $(RUN) -m pytest
 # Rooms whose every line and branch is covered by their own tests, and by nobody else's.
 COVERED := tests/wire tests/protocol
 
-.PHONY: help demo test check docs format interop proto clean
+.PHONY: help demo test check docs format interop fleet matrix typed proto clean
 
 help:
 	@echo "make demo      fifty accounts on the embedded exchange: log in, trade, lose connections, come back"
@@ -16,6 +16,8 @@ help:
 	@echo "make docs      make the generated parts of the documents anew, then check every code block"
 	@echo "make interop   the vendor's SDK against the embedded exchange, and its defects shown (its own venvs)"
 	@echo "make fleet     what 1,000 accounts cost: time until all are up, memory, CPU while idle"
+	@echo "make matrix    every Python that is promised and found here: suite, wheel, sdist, commands, types"
+	@echo "make typed     mypy and pyright on a user's programs, against the installed package (part of matrix)"
 	@echo "make proto     generate wire/schema again from the .proto files (its own venv)"
 	@echo "make clean     remove the venvs and what tools left behind"
 
@@ -32,6 +34,7 @@ check: $(VENV)/.installed-dev
 	$(RUN) -m ruff check .
 	$(RUN) -m ruff format --check .
 	$(RUN) -m mypy
+	$(RUN) tests/typed/check.py --checkout
 	$(PYTEST) tests/test_shape.py tests/documents --ignore=tests/documents/test_document_programs.py
 
 # Some parts of the documents are made from the code: see docs/generate.py.
@@ -67,6 +70,15 @@ interop: $(VENV)/.installed-demo $(INTEROP_VENVS:=/.installed)
 fleet: $(VENV)/.installed-demo
 	$(RUN) benchmarks/fleet.py
 
+# --- every Python, and the package as it is installed ----------------------------------------------
+# MATRIX passes arguments on: make matrix MATRIX='--python 3.12 --suite tests/wire'. It takes minutes per
+# Python, so nothing calls it that has to be quick.
+matrix:
+	$(PYTHON) -m tests.matrix.run $(MATRIX)
+
+typed:
+	$(PYTHON) -m tests.matrix.run --only typed $(MATRIX)
+
 # --- the schema ---------------------------------------------------------------------------------
 SCHEMA := smarkets_pool/wire/schema
 
@@ -92,4 +104,5 @@ $(VENV)/.installed-dev: pyproject.toml
 	touch $@ $(VENV)/.installed-demo
 
 clean:
-	rm -rf .venv $(INTEROP_VENVS) .venv-proto .coverage .mypy_cache .ruff_cache .hypothesis build *.egg-info
+	rm -rf .venv $(INTEROP_VENVS) .venv-matrix .venv-proto
+	rm -rf .coverage .mypy_cache .ruff_cache .hypothesis build dist *.egg-info

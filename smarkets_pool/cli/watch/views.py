@@ -7,9 +7,7 @@ from __future__ import annotations
 
 import json
 import logging
-import sys
 import time
-from collections.abc import Callable
 from types import TracebackType
 from typing import Any
 
@@ -18,7 +16,7 @@ import gevent
 from smarkets_pool.cli.watch.figures import Figures, Totals
 from smarkets_pool.cli.watch.output import Output, OutputHandler
 
-__all__ = ["JsonView", "LineView", "View", "open_view"]
+__all__ = ["JsonView", "LineView", "View"]
 
 #: Seconds between two lines about the figures.
 _PAUSE = 1.0
@@ -140,20 +138,6 @@ class JsonView(View):
 
     def _object(self, data: dict[str, Any]) -> None:
         self.output.line(json.dumps({"seconds": round(self.seconds, 3), **data}, default=str))
-
-
-def open_view(how: str | None = None) -> View:
-    """The view for this process: ``"live"``, ``"lines"`` or ``"json"``; None chooses by the terminal."""
-    output, errors = Output(sys.stdout), Output(sys.stderr)
-    if how is None:
-        how = "live" if output.isatty() else "lines"
-    views: dict[str, Callable[[Output, Output], View]] = {"lines": LineView, "json": JsonView}
-    if how == "live":
-        # Imported only here: the lines for a pipe need no rich.
-        from smarkets_pool.cli.watch.live import LiveView
-
-        return LiveView(output, errors)
-    return views[how](output, errors)
 
 
 def _in_words(totals: Totals) -> str:
