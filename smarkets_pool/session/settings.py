@@ -140,7 +140,7 @@ class SessionSettings:
         given = [name for name in _TLS if getattr(self, name)]
         if given and not self.ssl:
             raise ConfigError(
-                f"ssl=False sends everything in the clear, and {', '.join(given)} is for TLS: "
+                f"ssl=False sends everything in the clear, and only TLS has a use for {', '.join(given)}: "
                 "leave the one or the other out"
             )
         if self.ssl_context is not None and len(given) > 1:

@@ -226,13 +226,13 @@ class SessionSocket:
             wrapped.do_handshake()
             self._handshaken = True
         except TimeoutError as error:
-            forget_session(context, settings)
+            forget_session(context, settings, offered)
             self.disconnect()
             raise ConnectTimeout(
                 f"{self._peer} did not finish the TLS handshake within {self.settings.socket_timeout} s"
             ) from error
         except OSError as error:
-            forget_session(context, settings)
+            forget_session(context, settings, offered)
             # With a session offered a cipher is known before the peer has said a word: the next attempt,
             # without one, will show what this failure is about.
             tls = self._socket
@@ -245,6 +245,6 @@ class SessionSocket:
                 "if that is a plain server, use ssl=False"
             ) from error
         except BaseException:
-            forget_session(context, settings)  # a limit of the pool's ran out, perhaps because of it
+            forget_session(context, settings, offered)  # a limit of the pool's ran out, perhaps because of it
             self.disconnect()
             raise

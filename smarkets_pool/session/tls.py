@@ -139,9 +139,13 @@ def known_session(context: ssl.SSLContext, settings: SessionSettings) -> ssl.SSL
     return found
 
 
-def forget_session(context: ssl.SSLContext, settings: SessionSettings) -> None:
-    """Offer it no more: a peer that stumbles over it would do so at every attempt."""
-    vars(context).get(_SESSIONS, {}).pop(_place(context, settings), None)
+def forget_session(
+    context: ssl.SSLContext, settings: SessionSettings, offered: ssl.SSLSession | None
+) -> None:
+    """Do not offer this one again: a peer that stumbles over it would do so at every attempt."""
+    # Another account may have left a newer one meanwhile.
+    if offered is not None and known_session(context, settings) is offered:
+        del vars(context)[_SESSIONS][_place(context, settings)]
 
 
 def remember_session(connection: socket.socket, settings: SessionSettings) -> None:

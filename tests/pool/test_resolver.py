@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import socket
+import subprocess
+import sys
+import textwrap
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -231,6 +234,28 @@ def test_a_lookup_is_the_hubs_and_not_the_systems_own(monkeypatch: pytest.Monkey
     assert not asking.dead
     release.set()
     assert asking.get() == FOUND
+
+
+def test_a_process_whose_waits_would_block_is_refused() -> None:
+    """Patched but for ``select``, every connection attempt of a member would stop all the others."""
+    program = """
+        from gevent import monkey; monkey.patch_all(select=False)
+        from smarkets_pool import Account, Pool
+        from smarkets_pool.exceptions import NotPatchedError
+        try:
+            Pool([Account("a", username="u", password="p", host="127.0.0.1", port=1)]).start()
+        except NotPatchedError as error:
+            print(error)
+    """
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(program)],
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "select.poll is <built-in function poll> and would block the process: put " in done.stdout
 
 
 # --- in a pool --------------------------------------------------------------------------------------

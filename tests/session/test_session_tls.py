@@ -332,6 +332,85 @@ def test_tls_settings_that_cannot_work_are_refused_before_any_socket(
         Session(_settings(**changes)).connect()
 
 
+_READY = ssl.create_default_context()
+_ONE_OF_EACH: dict[str, Any] = {
+    "ssl_context": _READY,
+    "ssl_kwargs": {"ciphers": "ALL"},
+    "ca_file": "ca.pem",
+    "cert_file": "ours.pem",
+    "key_file": "ours.key",
+}
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        *(
+            (
+                {"ssl": False, name: value},
+                f"ssl=False sends everything in the clear, and only TLS has a use for {name}: leave the one "
+                "or the other out",
+            )
+            for name, value in _ONE_OF_EACH.items()
+        ),
+        (
+            {"ssl": False, **{name: _ONE_OF_EACH[name] for name in ("key_file", "cert_file", "ca_file")}},
+            "ssl=False sends everything in the clear, and only TLS has a use for ca_file, cert_file, "
+            "key_file: leave the one or the other out",
+        ),
+        *(
+            (
+                {"ssl_context": _READY, name: value},
+                f"ssl_context is used as it is: put {name} into it instead",
+            )
+            for name, value in _ONE_OF_EACH.items()
+            if name != "ssl_context"
+        ),
+        (_ONE_OF_EACH, "ssl_context is used as it is: put ssl_kwargs, ca_file, cert_file, key_file into it"),
+        *(
+            (
+                {"cert_file": "ours.pem", ours: "a.pem", "ssl_kwargs": {theirs: "b.pem"}},
+                f"both {ours} and ssl_kwargs['{theirs}'] are given: give one",
+            )
+            for ours, theirs in (("ca_file", "ca_certs"), ("cert_file", "certfile"), ("key_file", "keyfile"))
+        ),
+        ({"key_file": "ours.key"}, "key_file is the key of a certificate: give cert_file too"),
+        (
+            {"ssl_kwargs": {"keyfile": "ours.key"}},
+            "ssl_kwargs['keyfile'] is the key of a certificate: give certfile too",
+        ),
+    ],
+)
+def test_tls_settings_that_contradict_each_other_are_refused(changes: dict[str, Any], said: str) -> None:
+    """Each contradiction has its sentence, which says what to leave out; no file is looked at for it."""
+    with pytest.raises(ConfigError) as caught:
+        _settings(**changes).check()
+    assert str(caught.value).startswith(said)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"ssl": False, "ssl_kwargs": {}},
+        {"ssl": False, "ssl_kwargs": None},
+        {"ssl_context": _READY, "ssl_kwargs": {}},
+        {"ca_file": "ca.pem", "cert_file": "ours.pem", "key_file": "ours.key"},
+        {"ca_file": "ca.pem", "ssl_kwargs": {"ciphers": "ALL", "ca_certs": None}},
+        {"cert_file": "ours.pem", "ssl_kwargs": {"keyfile": "ours.key"}},
+    ],
+)
+def test_tls_settings_that_agree_are_taken(changes: dict[str, Any]) -> None:
+    """What says the same in two ways, or says nothing, contradicts nothing."""
+    _settings(**changes).check()
+
+
+@pytest.mark.parametrize("timeout", [0, -1, float("inf"), float("nan"), 1e18, "5", None])
+def test_a_socket_timeout_is_a_time_that_ends(timeout: Any) -> None:
+    """What no socket can be given is refused before there is one."""
+    with pytest.raises(ConfigError, match="socket_timeout is a length in seconds above 0 that ends, not"):
+        _settings(socket_timeout=timeout).check()
+
+
 # --- shared ---------------------------------------------------------------------------------------
 
 
