@@ -43,7 +43,9 @@ CLEAN, FAILED, UNUSABLE = 0, 1, 2
 @click.option("--json", "how", flag_value="json", help="One JSON object per line on standard output.")
 @click.option("--lines", "how", flag_value="lines", help="Plain lines, also on a terminal.")
 @click.option(
-    "--log-file", type=click.Path(path_type=pathlib.Path, dir_okay=False), help="Write the log there as well."
+    "--log-file",
+    type=click.Path(path_type=pathlib.Path, dir_okay=False),
+    help="Write the log there too, as with -v at least.",
 )
 @click.option(
     "--stop-timeout",
@@ -81,14 +83,18 @@ def run(
 
 
 def _log_to(path: pathlib.Path) -> None:
+    """What happens goes into the file, even if standard error is only told of errors."""
     try:
         handler = logging.FileHandler(path, encoding="utf-8")
     except OSError as error:
-        raise click.ClickException(
-            f"the log file {str(path)!r} cannot be written: {error.strerror}"
-        ) from error
+        said = f"the log file {str(path)!r} cannot be written: {error.strerror}"
+        raise click.ClickException(said) from error
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
-    logging.getLogger("smarkets_pool").addHandler(handler)
+    root, package = logging.getLogger(), logging.getLogger("smarkets_pool")
+    for other in root.handlers:
+        other.setLevel(root.level)
+    package.setLevel(min(root.level, logging.INFO))
+    package.addHandler(handler)
 
 
 # --- what is to run --------------------------------------------------------------------------------

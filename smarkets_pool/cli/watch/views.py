@@ -46,6 +46,7 @@ class View:
         self._handler = self.log_handler()
         formatters = [handler.formatter for handler in self._former if handler.formatter is not None]
         self._handler.setFormatter(formatters[0] if formatters else None)
+        self._handler.setLevel(min((handler.level for handler in self._former), default=logging.NOTSET))
         root.handlers[:] = [self._handler]
         return self
 
