@@ -58,7 +58,9 @@ def build(root: pathlib.Path, folder: pathlib.Path, python: pathlib.Path, log: p
     )
     sdist, wheel = _only(folder / "dist", "*.tar.gz"), _only(folder / "dist", "*.whl")
     with tarfile.open(sdist) as archive:
-        archive.extractall(folder / "unpacked", filter="data")
+        # Not an argument: early releases of 3.10 and 3.11 do not have it.
+        archive.extraction_filter = getattr(tarfile, "data_filter", None)
+        archive.extractall(folder / "unpacked")
     unpacked = _only(folder / "unpacked", "*")
     in_sdist = _files(unpacked, unpacked)
     run([python, "-m", "build", "--wheel", "--outdir", folder / "again", unpacked], log, folder=folder)

@@ -161,8 +161,9 @@ class Report:
         began = time.monotonic()
         try:
             said = check()
-        except Failed as failure:
-            self.fail(row, column, str(failure))
+        except Exception as failure:
+            # One of ours does not keep the others from being run, nor the table from being shown.
+            self.fail(row, column, str(failure) if isinstance(failure, Failed) else repr(failure))
             said = "FAILED"
         self._cells[row, column] = said
         print(f"{said}  ({time.monotonic() - began:.0f} s)", flush=True)
