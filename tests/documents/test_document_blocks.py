@@ -97,7 +97,7 @@ def test_a_fragment_compiles_and_names_what_exists(block: Block) -> None:
 def _commands() -> Iterator[tuple[Block, str]]:
     for block in blocks_in("sh"):
         for line in block.text.replace("\\\n", " ").splitlines():
-            yield from ((block, part.strip()) for part in re.split(r"&&|;|\|", _without_comment(line)))
+            yield from ((block, part.strip()) for part in re.split(r"&&|[;|&]", _without_comment(line)))
 
 
 def _without_comment(line: str) -> str:
@@ -107,7 +107,7 @@ def _without_comment(line: str) -> str:
 COMMANDS = [(block, command) for block, command in _commands() if command]
 MAKE_TARGETS = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
 #: Commands of the system that documents may use; what they are given is not looked at.
-ELSEWHERE = {"cd", "git"}
+ELSEWHERE = {"cd", "diff", "git", "kill"}
 
 
 @pytest.mark.parametrize(
@@ -127,7 +127,7 @@ def test_a_command_exists(block: Block, command: str) -> None:
         targets = {word for word in arguments if "=" not in word and not word.startswith("-")}
         assert targets and targets <= MAKE_TARGETS
     elif name in ("python", "python3"):
-        _check_python(arguments)
+        _check_python(arguments, block.document.path.parent)
     elif name == "pip":
         _check_pip(arguments)
     else:
@@ -156,7 +156,8 @@ def _check_our_command(arguments: list[str]) -> None:
             raise
 
 
-def _check_python(arguments: list[str]) -> None:
+def _check_python(arguments: list[str], folder: pathlib.Path) -> None:
+    """A program lies where the checkout begins, or beside the document."""
     if arguments[:2] == ["-m", "pytest"]:
         paths = [word.split("::")[0] for word in arguments[2:] if not word.startswith("-")]
     elif arguments[:2] == ["-m", "pip"]:
@@ -165,7 +166,7 @@ def _check_python(arguments: list[str]) -> None:
     else:
         assert arguments and arguments[0].endswith(".py"), arguments
         paths = arguments[:1]
-    assert [path for path in paths if not (ROOT / path).exists()] == []
+    assert [path for path in paths if not ((ROOT / path).exists() or (folder / path).exists())] == []
 
 
 def _check_pip(arguments: list[str]) -> None:
