@@ -67,7 +67,7 @@ class SessionSettings:
         self.port = port
         self.ssl = ssl
         self.socket_timeout = socket_timeout
-        self.ssl_kwargs = dict(ssl_kwargs) if ssl_kwargs else {}
+        self.ssl_kwargs: dict[str, Any] = dict(ssl_kwargs) if ssl_kwargs else {}
         self.tcp_nodelay = tcp_nodelay
         self.ssl_context = ssl_context
         self.ca_file = ca_file
