@@ -46,6 +46,14 @@ def run(command: Sequence[str], folder: pathlib.Path) -> subprocess.CompletedPro
     )
 
 
+def program_at(text: str) -> str:
+    """A program's absolute path, from a path or a name on PATH: it is run in another folder."""
+    found = shutil.which(text)
+    if found is None:
+        raise argparse.ArgumentTypeError(f"there is no program {text!r}")
+    return os.path.abspath(found)
+
+
 def mypy(program: str, folder: pathlib.Path, python: str, target: str) -> Findings:
     """What ``mypy --strict`` says."""
     said = run(
@@ -131,8 +139,8 @@ def main() -> int:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--python", default=sys.executable)
-    parser.add_argument("--pyright")
+    parser.add_argument("--python", type=program_at, default=sys.executable)
+    parser.add_argument("--pyright", type=program_at)
     parser.add_argument("--checkout", action="store_true")
     parser.add_argument("--target", default="3.10", help="the Python version to check for")
     asked = parser.parse_args()

@@ -11,6 +11,9 @@ from gevent import monkey
 monkey.patch_all()
 
 import logging
+import os
+import pathlib
+import tempfile
 from collections.abc import Callable, Iterable
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
@@ -36,6 +39,7 @@ from smarkets_pool import (
     seto,
 )
 from smarkets_pool.api import SIDE_BID, StreamingAPIClient
+from smarkets_pool.config import PoolConfig, load
 from smarkets_pool.exceptions import (
     ConfigError,
     Error,
@@ -290,6 +294,7 @@ def drive(exchange: EmbeddedExchange) -> None:
         port=exchange.port,
         ca_file=exchange.ca_file,
     )
+    assert_type(settings.ssl_kwargs, dict[str, Any])
     session = Session(settings, account_sequence=None)
     client = StreamingAPIClient(session)
     orders: list[int] = []
@@ -359,6 +364,24 @@ def refuse(exchange: EmbeddedExchange) -> None:
         assert isinstance(error, UsageError) and isinstance(error, ValueError)
 
 
+def configure(folder: pathlib.Path) -> None:
+    """A pool from a file, and a file with a mistake."""
+    path = folder / "accounts.toml"
+    path.write_text('[accounts.alice]\nusername = "alice"\npassword = { env = "TYPED_PASSWORD" }\n')
+    os.environ["TYPED_PASSWORD"] = "a secret"
+    pool = assert_type(Pool.from_toml(path), Pool)
+    assert assert_type(pool["alice"].account, Account).name == "alice"
+    config = assert_type(load(path), PoolConfig)
+    assert_type(config.reconnect, ReconnectPolicy)
+    path.write_text("[acounts]\n")
+    try:
+        Pool.from_toml(str(path))
+    except ConfigError as error:
+        assert assert_type(error.problems, tuple[str, ...])
+    else:
+        raise AssertionError("an unknown table was accepted")
+
+
 def convert() -> None:
     """Units are whole numbers on the wire and decimals outside."""
     assert assert_type(units.percent(2500), Decimal) == 25
@@ -374,6 +397,8 @@ def main() -> None:
     logging.basicConfig(level=logging.CRITICAL)  # a refused login is no news here
     assert assert_type(smarkets_pool.__version__, str)
     convert()
+    with tempfile.TemporaryDirectory() as folder:
+        configure(pathlib.Path(folder))
     settings = ExchangeSettings(heartbeat_after=1.0, opening_balance=Decimal(1000))
     with EmbeddedExchange(accounts=4, markets=1, settings=settings) as exchange:
         trade(exchange)

@@ -122,6 +122,8 @@ def pools(pool: Pool, report: StopReport) -> None:
     Pool(Account("alice"))  # refused
     Pool(["alice"])  # refused
     Pool([Account("alice")], reconnect=Backoff())  # refused
+    Pool.from_toml(3)  # refused
+    Pool([Account("alice")], store=7)  # refused
     Account(name=7)  # refused
     Account("alice", port="3801")  # refused
     Account("alice", password=7)  # refused
