@@ -9,6 +9,8 @@ with the same, so that a program with the plainest configuration sees it too. Lo
 from __future__ import annotations
 
 import logging
+import sys
+import traceback
 from typing import Any
 
 __all__ = ["PlaceLog"]
@@ -31,7 +33,8 @@ class PlaceLog:
 
         ``Logger.isEnabledFor`` may wait for logging's lock, which a hub callback must not do.
         """
-        return self.logger.getEffectiveLevel() <= logging.DEBUG > self.logger.manager.disable
+        logger = self.logger
+        return not logger.disabled and logger.getEffectiveLevel() <= logging.DEBUG > logger.manager.disable
 
     def debug(self, account: str | None, text: str, *args: Any) -> None:
         """A record for whoever looks for a fault."""
@@ -58,8 +61,16 @@ class PlaceLog:
         above: int = 0,
         exc_info: bool = False,
     ) -> None:
-        """A record of any level; ``above`` is how many callers up its line number is taken."""
+        """A record of any level; ``above`` is how many callers up its line number is taken.
+
+        It never raises: what a program's handlers and filters do wrong is printed, as logging itself does
+        it, and costs no session.
+        """
         if account:
             text, args = f"account %s: {text}", (account, *args)
         extra = {"account": account or ""}
-        self.logger.log(level, text, *args, extra=extra, exc_info=exc_info, stacklevel=2 + above)
+        try:
+            self.logger.log(level, text, *args, extra=extra, exc_info=exc_info, stacklevel=2 + above)
+        except Exception:  # noqa: BLE001 - see the docstring
+            if logging.raiseExceptions and sys.stderr is not None:
+                traceback.print_exc()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import secrets
+import signal
 import sys
 import time
 from collections.abc import Callable
@@ -46,6 +47,9 @@ def demo(accounts: int, seconds: float, seed: int | None, how: str | None) -> No
     to have happened; the exit status is 0 only if nothing was lost and nothing was handled twice.
     """
     seed = secrets.randbelow(10**6) if seed is None else seed
+    # Python's own way would strike whichever greenlet runs, and leave the exchange and the cursor behind.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        gevent.signal_handler(number, gevent.kill, gevent.getcurrent(), KeyboardInterrupt)
     try:
         with open_view(how) as view:
             view.say(f"demo: {accounts} accounts for {seconds:g} s, seed {seed}", event="demo", seed=seed)

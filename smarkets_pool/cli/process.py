@@ -52,6 +52,8 @@ class ExchangeProcess:
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
+                # Ctrl-C is for us: the accounts log out before there is nobody to log out from.
+                start_new_session=True,
             )
             try:
                 with gevent.Timeout(_START_LIMIT, Error(f"the exchange was not ready in {_START_LIMIT} s")):
@@ -83,9 +85,12 @@ class ExchangeProcess:
         """
         process = self._process
         assert process is not None and process.stdin is not None and process.stdout is not None
-        process.stdin.write(json.dumps({"do": do, **arguments}).encode() + b"\n")
-        process.stdin.flush()
-        line = process.stdout.readline()
+        try:
+            process.stdin.write(json.dumps({"do": do, **arguments}).encode() + b"\n")
+            process.stdin.flush()
+            line = process.stdout.readline()
+        except OSError as error:
+            raise Error(f"the exchange process has ended: {error.strerror}") from error
         if not line:
             raise Error("the exchange process has ended")
         answer = json.loads(line)

@@ -82,9 +82,12 @@ class Traders:
         """A maker that is up for the first time subscribes to a market and quotes in it."""
         if delivery.account in self._quoted:
             return
-        self._quoted.add(delivery.account)
         market, contract = self._chance.choice(self._places)
-        delivery.member.subscribe(market)
+        try:
+            delivery.member.subscribe(market)
+        except MemberDown:
+            return  # gone again already; it will be up another time
+        self._quoted.add(delivery.account)
         self._quote(delivery.member, market, contract, seto.SIDE_BUY)
         self._quote(delivery.member, market, contract, seto.SIDE_SELL)
 

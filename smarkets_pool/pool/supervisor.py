@@ -67,12 +67,13 @@ class Supervisor:
 
     def _write_lines(self) -> None:
         try:
-            while self._lines:
-                place, level, account, text, args = self._lines.popleft()
-                place.log(level, account, text, *args)
-            if self._lost_lines:
-                lost, self._lost_lines = self._lost_lines, 0
-                _log.warning(None, "%d log lines of the hub were dropped, too many at once", lost)
+            while self._lines or self._lost_lines:
+                while self._lines:
+                    place, level, account, text, args = self._lines.popleft()
+                    place.log(level, account, text, *args)
+                if self._lost_lines:
+                    lost, self._lost_lines = self._lost_lines, 0
+                    _log.warning(None, "%d log lines of the hub were dropped, too many at once", lost)
         finally:
             self._writer = None
 

@@ -316,10 +316,10 @@ class Session:
             self._protocol.send(message, self._clock())
 
     def _collect(self) -> None:
-        data = self._protocol.data_to_send()
-        if data and self._frame_log.enabled:
-            self._frame_log.sent(data)
-        self.send_buffer += data
+        begin = len(self.send_buffer)
+        self.send_buffer += self._protocol.data_to_send()
+        if len(self.send_buffer) > begin and self._frame_log.enabled:
+            self._frame_log.sent(bytes(self.send_buffer[begin:]))
 
     def _must_be_connected(self) -> None:
         if not self.socket.connected:

@@ -43,11 +43,21 @@ class FrameLog:
 
     def sent(self, data: bytes) -> None:
         """Whole frames are on their way out."""
-        frames = FrameBuffer()
-        frames.feed(data)
-        while (payload := frames.next_payload()) is not None:
-            parsed = parse_payload(payload)
-            self._line("out %s seq %d, %d bytes", payload_name(parsed), parsed.eto_payload.seq, len(payload))
+        frames = _described(data)
+        del data  # a login must not be a variable of whoever logs: some show the whole stack with those
+        for frame in frames:
+            self._line("out %s seq %d, %d bytes", *frame)
 
     def _line(self, text: str, *args: object) -> None:
         self._write(_log, logging.DEBUG, self._account, text, *args)
+
+
+def _described(data: bytes) -> list[tuple[str, int, int]]:
+    """Name, number and size of each frame."""
+    found = []
+    frames = FrameBuffer()
+    frames.feed(data)
+    while (payload := frames.next_payload()) is not None:
+        parsed = parse_payload(payload)
+        found.append((payload_name(parsed), parsed.eto_payload.seq, len(payload)))
+    return found

@@ -104,7 +104,10 @@ class Figures:
             return 0.0, 0.0
         then, before = self._before
         received, sent = before.get(name, frames)
-        seconds = max(now - then, 1e-9)
+        seconds = now - then
+        if seconds <= 0:
+            return 0.0, 0.0
+        # A member that was replaced counts from 0 again.
         return max(0, frames[0] - received) / seconds, max(0, frames[1] - sent) / seconds
 
     def _row(self, name: str, member: dict[str, Any], rates: tuple[float, float]) -> Row:

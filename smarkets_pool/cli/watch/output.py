@@ -7,52 +7,69 @@ if the queue is full, the oldest text is dropped and counted.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
+import select
 from collections import deque
-from typing import TextIO
+from collections.abc import Callable
+from typing import Any, TextIO
 
 import gevent
 import gevent.event
+import gevent.monkey
 
-__all__ = ["Output", "OutputHandler"]
+__all__ = ["Output", "OutputHandler", "words_for_dropped"]
 
 _LIMIT = 4_000
+
+#: The real ones: after monkey-patching the first tells greenlets apart, and the second waits with a hub.
+_thread_id: Callable[[], int] = gevent.monkey.get_original("_thread", "get_ident")
+_poll: Callable[[], Any] = gevent.monkey.get_original("select", "poll")
 
 
 class Output:
     """Writes text to a stream's descriptor in a thread; looks like a text file to whoever prints.
 
+    Any thread may write. Close it from the one that made it.
+
     Args:
-        stream: such as ``sys.stdout``; text that is not from here must not be written to it meanwhile.
+        stream: such as ``sys.stdout``; text that is not from here must not be written to it meanwhile. None
+            if the process was started without it.
         limit: pieces of text that may wait.
     """
 
-    def __init__(self, stream: TextIO, *, limit: int = _LIMIT) -> None:
+    def __init__(self, stream: TextIO | None, *, limit: int = _LIMIT) -> None:
         self._stream = stream
-        self._descriptor = stream.fileno()
+        self._descriptor = -1 if stream is None else stream.fileno()
         self._limit = limit
         self._waiting: deque[str] = deque()
         self._writer: gevent.Greenlet[..., None] | None = None
         self._idle = gevent.event.Event()
         self._idle.set()
-        self.encoding = stream.encoding or "utf-8"
+        self._hub = gevent.get_hub()
+        self._thread = _thread_id()
+        self.encoding = getattr(stream, "encoding", None) or "utf-8"
+        #: Pieces that were dropped since it was last told.
         self.dropped = 0
-        #: Whether the reader has gone: there is nobody to write for any more.
-        self.broken = False
+        #: How it is told: the text that comes before the rest.
+        self.words_for_dropped: Callable[[int], str] = words_for_dropped
+        #: Whether there is nobody to write for: the reader has gone.
+        self.broken = stream is None
 
     def write(self, text: str) -> int:
         """Queue a text; never waits."""
         if self.broken or not text:
             return len(text)
         if len(self._waiting) >= self._limit:
-            self._waiting.popleft()
-            self.dropped += 1
+            with contextlib.suppress(IndexError):  # another thread may have taken it
+                self._waiting.popleft()
+                self.dropped += 1
         self._waiting.append(text)
-        if self._writer is None:
-            self._idle.clear()
-            self._writer = gevent.spawn(self._write)
-            self._writer.name = "output"
+        if _thread_id() == self._thread:
+            self._begin()
+        else:
+            self._hub.loop.run_callback_threadsafe(self._begin)
         return len(text)
 
     def line(self, text: str) -> None:
@@ -64,7 +81,7 @@ class Output:
 
     def isatty(self) -> bool:
         """Whether a person watches."""
-        return self._stream.isatty()
+        return self._stream is not None and self._stream.isatty()
 
     def fileno(self) -> int:
         """The stream's descriptor."""
@@ -77,30 +94,58 @@ class Output:
 
     def close(self, timeout: float = 2.0) -> None:
         """Give what waits up to ``timeout`` seconds."""
+        self._begin()
         self._idle.wait(timeout)
         if self._writer is not None:
             self._writer.kill(block=False)
 
+    def _begin(self) -> None:
+        if self._writer is None and self._waiting:
+            self._idle.clear()
+            self._writer = gevent.spawn(self._write)
+            self._writer.name = "output"
+
     def _write(self) -> None:
         try:
             while self._waiting:
-                text = "".join(self._waiting)
-                self._waiting.clear()
-                if self.dropped:
-                    text = f"... {self.dropped} pieces of output were dropped: nobody took them\n{text}"
-                    self.dropped = 0
-                gevent.get_hub().threadpool.apply(_write_all, (self._descriptor, text.encode(self.encoding)))
-        except OSError:
-            self.broken = True
-            self._waiting.clear()
+                text = self._take()
+                # Names may hold what the terminal's encoding has not; that must not cost the line.
+                data = text.encode(self.encoding, errors="replace")
+                self.broken = gevent.get_hub().threadpool.apply(_write_all, (self._descriptor, data))
+                if self.broken:
+                    self._waiting.clear()
         finally:
             self._writer = None
             self._idle.set()
 
+    def _take(self) -> str:
+        pieces = []
+        dropped, self.dropped = self.dropped, 0
+        if dropped:
+            pieces.append(self.words_for_dropped(dropped))
+        while self._waiting:
+            pieces.append(self._waiting.popleft())
+        return "".join(pieces)
 
-def _write_all(descriptor: int, data: bytes) -> None:
+
+def words_for_dropped(pieces: int) -> str:
+    """A line that stands where pieces of output are missing."""
+    return f"... {pieces} pieces of output were dropped: nobody took them\n"
+
+
+def _write_all(descriptor: int, data: bytes) -> bool:
+    """Write everything, in a thread; True if the reader has gone (an error here would be printed)."""
     while data:
-        data = data[os.write(descriptor, data) :]
+        try:
+            data = data[os.write(descriptor, data) :]
+        except BlockingIOError:
+            # Somebody who has the same terminal or pipe made it so; it is as full as one that blocks.
+            poll = _poll()
+            poll.register(descriptor, select.POLLOUT)
+            poll.poll()
+        except OSError:
+            return True
+    return False
 
 
 class OutputHandler(logging.Handler):

@@ -16,10 +16,27 @@ import gevent
 from smarkets_pool.cli.watch.figures import Figures, Totals
 from smarkets_pool.cli.watch.output import Output, OutputHandler
 
-__all__ = ["JsonView", "LineView", "View"]
+__all__ = ["JsonView", "LineView", "View", "one_line"]
 
 #: Seconds between two lines about the figures.
 _PAUSE = 1.0
+
+
+def one_line(text: str) -> str:
+    """A text that stays on its line and does nothing to a terminal, whatever is in it.
+
+    What comes from a peer or from a user's file may hold line ends and worse: spaces and escapes stand for
+    them.
+    """
+    if text.isprintable():
+        return text
+    return "".join(map(_printable, text))
+
+
+def _printable(character: str) -> str:
+    if character.isprintable():
+        return character
+    return " " if character.isspace() else character.encode("unicode_escape").decode()
 
 
 class View:
@@ -106,7 +123,7 @@ class LineView(View):
 
     def say(self, text: str, **data: Any) -> None:
         """One line."""
-        self.output.line(f"{self.seconds:6.2f} s  {text}")
+        self.output.line(f"{self.seconds:6.2f} s  {one_line(text)}")
 
     def look(self, figures: Figures) -> None:
         """One line about the pool as a whole."""
@@ -121,7 +138,11 @@ class LineView(View):
 
 
 class JsonView(View):
-    """One JSON object per line, each with ``event`` and ``seconds``."""
+    """One JSON object per line, each with ``event`` and ``seconds``; docs/logging.md lists the events."""
+
+    def __init__(self, output: Output, errors: Output) -> None:
+        super().__init__(output, errors)
+        output.words_for_dropped = lambda pieces: self._line({"event": "dropped", "lines": pieces}) + "\n"
 
     def say(self, text: str, **data: Any) -> None:
         """``{"event": "said", "text": ...}``, or the event named in the data."""
@@ -138,7 +159,10 @@ class JsonView(View):
         self._object({"event": "summary", "text": title, "checks": listed})
 
     def _object(self, data: dict[str, Any]) -> None:
-        self.output.line(json.dumps({"seconds": round(self.seconds, 3), **data}, default=str))
+        self.output.line(self._line(data))
+
+    def _line(self, data: dict[str, Any]) -> str:
+        return json.dumps({"seconds": round(self.seconds, 3), **data}, default=str)
 
 
 def _in_words(totals: Totals) -> str:
