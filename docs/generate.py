@@ -106,6 +106,7 @@ _KINDS = {
     "table": "a table: ",
     "policy": "",
     "text": "",
+    "host": "",
     "flag": "",
     "port": "",
 }

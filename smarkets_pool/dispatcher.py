@@ -258,13 +258,14 @@ class Dispatcher:
         Raises:
             InvalidCallbackError: as ``resolve``.
         """
-        if self._collecting:
-            return  # the registration that follows says the same, and of which handler
         try:
             self.resolve(name)
         except InvalidCallbackError as error:
-            self._refused.append((str(name), None, str(error)))
-            raise
+            # A function where the name belongs is the handler itself, and tells where that is.
+            handler = name if callable(name) and not isinstance(name, type) else None
+            self._refused.append((str(name), handler, str(error)))
+            if not self._collecting:
+                raise
 
     def add(
         self,
@@ -290,10 +291,12 @@ class Dispatcher:
                     f"{found} carries no market id, so {describe_handler(handler)} "
                     "cannot be registered with market_ids"
                 )
-            unknown = _unknown_accounts(found, route, known) if known is not None else []
+            unknown = _unknown_accounts(found, route, _Hints(known)) if known is not None else []
             if unknown:
                 raise InvalidCallbackError(unknown)
         except InvalidCallbackError as error:
+            # ``check_name`` may have said the same, not knowing of which handler.
+            self._forget_refused(str(name), None)
             self._refused.append((str(name), handler, str(error)))
             if self._collecting:
                 return
@@ -344,21 +347,30 @@ class Dispatcher:
 
     @contextlib.contextmanager
     def collecting(self) -> Iterator[None]:
-        """Raise nothing about registrations: ``problems`` has all of them afterwards."""
+        """Raise nothing about registrations: ``problems`` has all of them afterwards.
+
+        Meanwhile no pool starts with these handlers.
+        """
         self._collecting = True
         try:
             yield
         finally:
             self._collecting = False
 
+    @property
+    def is_collecting(self) -> bool:
+        """Whether somebody has handlers registered here and will look at all of them afterwards."""
+        return self._collecting
+
     # --- checks ----------------------------------------------------------------------------------
 
     def problems(self, accounts: Collection[str]) -> list[str]:
         """Everything that keeps these handlers from working, given the accounts there are."""
         found = [f"{sentence}{_place(handler)}" for _, handler, sentence in self._refused]
+        hints = _Hints(accounts)
         for name, handlers in (*self.handlers.items(), ("everything", self.global_handlers)):
             for route in handlers.routes:
-                found += _unknown_accounts(name, route, accounts)
+                found += _unknown_accounts(name, route, hints)
         return found
 
     def _check(self, name: str | None, handler: object) -> None:
@@ -391,13 +403,26 @@ def _filter(values: Iterable[Any] | None, kind: type, what: str) -> frozenset[An
     return frozenset(chosen)
 
 
-def _unknown_accounts(name: str, route: Route, accounts: Collection[str]) -> list[str]:
-    found = []
-    for account in sorted(route.accounts - set(accounts)):
-        near = difflib.get_close_matches(account, accounts, n=1)
-        hint = f"; did you mean {near[0]!r}?" if near else ""
-        found.append(
-            f"{describe_handler(route.handler)} is registered for {name} of account "
-            f"{account!r}, and there is no such account{hint}{_place(route.handler)}"
-        )
-    return found
+class _Hints:
+    """Near names of unknown accounts: for a few, because each is compared with all there are."""
+
+    def __init__(self, accounts: Collection[str], limit: int = 10) -> None:
+        self.accounts = frozenset(accounts)
+        self._in_order = accounts
+        self._left = limit
+
+    def for_unknown(self, account: str) -> str:
+        """The end of a sentence."""
+        if not self._left:
+            return ""
+        self._left -= 1
+        near = difflib.get_close_matches(account, self._in_order, n=1)
+        return f"; did you mean {near[0]!r}?" if near else ""
+
+
+def _unknown_accounts(name: str, route: Route, hints: _Hints) -> list[str]:
+    return [
+        f"{describe_handler(route.handler)} is registered for {name} of account {account!r}, "
+        f"and there is no such account{hints.for_unknown(account)}{_place(route.handler)}"
+        for account in sorted(route.accounts - hints.accounts)
+    ]

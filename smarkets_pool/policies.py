@@ -22,6 +22,7 @@ from __future__ import annotations
 import dataclasses
 import enum
 import random as _random
+import sys
 from collections.abc import Callable, Mapping
 from typing import Any, ClassVar
 
@@ -38,6 +39,9 @@ from smarkets_pool.wire.schema import eto_pb2 as eto
 
 __all__ = ["Attempts", "Backoff", "Deadline", "Decision", "ReconnectPolicy", "TimeoutPolicy", "Trouble"]
 
+
+#: Seconds; beyond that, timers of the system give up.
+_LONGEST = 1e9
 
 #: What a field must satisfy, and that in words.
 Rule = tuple[Callable[[Any], bool], str]
@@ -70,7 +74,12 @@ class _Policy:
 
 
 def _is_number(value: object) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool)
+    # An int that no float can hold would fail in the middle of a calculation.
+    return (
+        isinstance(value, (int, float))
+        and not isinstance(value, bool)
+        and (isinstance(value, float) or abs(value) <= sys.float_info.max)
+    )
 
 
 def _is_count(value: object) -> bool:
@@ -83,6 +92,10 @@ def _from(least: float) -> Callable[[Any], bool]:
 
 def _above_zero(value: Any) -> bool:
     return _is_number(value) and value > 0
+
+
+def _a_wait(value: Any) -> bool:
+    return _is_number(value) and 0 < value <= _LONGEST
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -197,7 +210,7 @@ class ReconnectPolicy(_Policy):
         "stable_after": (_from(0), "seconds"),
         "max_attempts": (
             lambda value: value is None or _is_count(value),
-            "a whole number from 1, or None for no limit",
+            "a whole number from 1; with none at all there is no limit",
         ),
         "max_broken": (_is_count, "a whole number from 1"),
         "login_rate": (_above_zero, "logins per second"),
@@ -274,7 +287,7 @@ class TimeoutPolicy(_Policy):
             "replay",
             "replay_orders",
         ),
-        (_above_zero, "seconds, more than 0"),
+        (_a_wait, f"seconds, more than 0 and no more than {_LONGEST:,.0f}"),
     )
 
     def __post_init__(self) -> None:

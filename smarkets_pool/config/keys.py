@@ -17,6 +17,7 @@ __all__ = [
     "ACCOUNT",
     "DEFAULTS",
     "Key",
+    "POLICIES",
     "POOL",
     "SUBSCRIPTIONS",
     "TABLES",
@@ -88,7 +89,7 @@ SUBSCRIPTIONS = _table(
 
 #: What an account has whether it stands in ``[defaults]`` or in ``[accounts.NAME]``.
 DEFAULTS = _table(
-    Key("host", "text", DEFAULT_HOST, "the exchange; without it the vendor's live one"),
+    Key("host", "host", DEFAULT_HOST, "the exchange; without it the vendor's live one"),
     Key("port", "port", str(DEFAULT_PORT), "its port"),
     Key("ssl", "flag", "true", "TLS, verified; false sends everything, the password too, in the clear"),
     Key("ca_file", "file", "the system's", "PEM file of the authorities to trust, and no others"),
@@ -134,13 +135,15 @@ TOP = _table(
     Key("accounts", "table", "none", "the accounts, `[accounts.NAME]` each"),
 )
 
+POLICIES = {policy: policy_keys(policy) for policy in (Backoff, ReconnectPolicy, TimeoutPolicy)}
+
 #: Every table of a file, by the heading of its section in the reference.
 TABLES: Mapping[str, Mapping[str, Key]] = {
     "[pool]": POOL,
     "[defaults]": DEFAULTS,
     "[accounts.NAME]": ACCOUNT,
     "[defaults.subscriptions], [accounts.NAME.subscriptions]": SUBSCRIPTIONS,
-    "[reconnect], [accounts.NAME.reconnect]": policy_keys(ReconnectPolicy),
-    "[reconnect.backoff], [accounts.NAME.reconnect.backoff]": policy_keys(Backoff),
-    "[timeouts], [accounts.NAME.timeouts]": policy_keys(TimeoutPolicy),
+    "[reconnect], [accounts.NAME.reconnect]": POLICIES[ReconnectPolicy],
+    "[reconnect.backoff], [accounts.NAME.reconnect.backoff]": POLICIES[Backoff],
+    "[timeouts], [accounts.NAME.timeouts]": POLICIES[TimeoutPolicy],
 }

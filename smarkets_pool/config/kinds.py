@@ -6,12 +6,14 @@ It never quotes what may be a secret.
 
 from __future__ import annotations
 
+import difflib
 import os
 import pathlib
+import re
 from collections.abc import Callable
 from typing import Any
 
-from smarkets_pool.config.problems import suggestion
+from smarkets_pool.config.problems import in_toml, suggestion
 from smarkets_pool.config.secrets import (
     EnvSecret,
     FileSecret,
@@ -24,16 +26,26 @@ from smarkets_pool.exceptions import ConfigError
 __all__ = ["KINDS"]
 
 _UINT32 = 2**32 - 1
+_SOURCES = ("env", "file")
+_VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 
 def _refuse(expected: str, value: object) -> ValueError:
-    return ValueError(f"is to be {expected}, not {value!r}")
+    return ValueError(f"is to be {expected}, not {in_toml(value)}")
 
 
 def _text(value: object, folder: pathlib.Path) -> str:
     if not isinstance(value, str) or not value:
         raise _refuse("a text that is not empty", value)
     return value
+
+
+def _host(value: object, folder: pathlib.Path) -> str:
+    host = _text(value, folder)
+    if "/" in host or host.count(":") == 1 or host != host.strip(" []"):
+        said = "a name or an address alone; the port is a key of its own"
+        raise _refuse(said, value)
+    return host
 
 
 def _flag(value: object, folder: pathlib.Path) -> bool:
@@ -53,7 +65,8 @@ def _numbers(value: object, folder: pathlib.Path) -> tuple[int, ...]:
         raise _refuse("a list of ids, such as [100000]", value)
     for number in value:
         if not isinstance(number, int) or isinstance(number, bool) or not 0 <= number <= _UINT32:
-            raise ValueError(f"is to hold ids, whole numbers from 0 to {_UINT32}, and holds {number!r}")
+            said = f"is to hold ids, whole numbers from 0 to {_UINT32}, and holds {in_toml(number)}"
+            raise ValueError(said)
     return tuple(dict.fromkeys(value))
 
 
@@ -63,8 +76,9 @@ def _file(value: object, folder: pathlib.Path) -> str:
     try:
         with path.open("rb"):
             return str(path)
-    except OSError as error:
-        raise ValueError(f"names {str(path)!r}, which cannot be read: {error.strerror}") from error
+    except (OSError, ValueError) as error:  # the latter for a name that no file can have
+        why = getattr(error, "strerror", error)
+        raise ValueError(f"names {str(path)!r}, which cannot be read: {why}") from error
 
 
 def _secret_file(value: object, folder: pathlib.Path) -> str:
@@ -81,14 +95,17 @@ def _secret(value: object, folder: pathlib.Path) -> SecretSource:
         if not value:
             raise ValueError("is empty")
         return LiteralSecret(value)
+    # What was found is not told: it may be the secret in the wrong place.
     if not isinstance(value, dict) or len(value) != 1:
-        # Not what was found: it may be the secret in the wrong quotes.
         raise ValueError('is to be a text, { env = "NAME" } or { file = "path" }')
-    (kind, name), *_ = value.items()
-    if kind not in ("env", "file"):
-        raise ValueError(f"has {kind!r}{suggestion(kind, ('env', 'file'))}")
+    ((kind, name),) = value.items()
+    if kind not in _SOURCES:
+        near = suggestion(kind, _SOURCES) if difflib.get_close_matches(kind, _SOURCES, n=1) else ""
+        raise ValueError(f'is to be a text, {{ env = "NAME" }} or {{ file = "path" }}{near}')
     if not isinstance(name, str) or not name:
-        raise ValueError(f"has {kind} = {name!r}, which is to be a name")
+        raise ValueError(f"is to be a text that is not empty behind {kind} =")
+    if kind == "env" and not _VARIABLE.fullmatch(name):
+        raise ValueError("is to be a variable's name behind env =, made of letters, digits and _")
     source = EnvSecret(name) if kind == "env" else FileSecret(str(folder / os.path.expanduser(name)))
     try:
         source()
@@ -100,6 +117,7 @@ def _secret(value: object, folder: pathlib.Path) -> SecretSource:
 #: Kind -> how its values are taken in. "table" and "policy" are the reader's own.
 KINDS: dict[str, Callable[[object, pathlib.Path], Any]] = {
     "text": _text,
+    "host": _host,
     "flag": _flag,
     "port": _port,
     "numbers": _numbers,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import difflib
 import os
 import pathlib
 from collections.abc import Iterator, Mapping
@@ -11,9 +12,18 @@ from typing import Any, TypeVar
 from google.protobuf.message import Message
 
 from smarkets_pool.account import Account
-from smarkets_pool.config.keys import ACCOUNT, DEFAULTS, POOL, SUBSCRIPTIONS, TOP, Key, policy_keys
+from smarkets_pool.config.keys import (
+    ACCOUNT,
+    DEFAULTS,
+    POLICIES,
+    POOL,
+    SUBSCRIPTIONS,
+    TABLES,
+    TOP,
+    Key,
+)
 from smarkets_pool.config.kinds import KINDS
-from smarkets_pool.config.problems import Path, Problem, Problems, parse, suggestion
+from smarkets_pool.config.problems import Path, Problem, Problems, in_words, parse, suggestion
 from smarkets_pool.config.secrets import LiteralSecret, who_else_reads
 from smarkets_pool.exceptions import ConfigError
 from smarkets_pool.policies import Backoff, ReconnectPolicy, TimeoutPolicy
@@ -24,6 +34,10 @@ from smarkets_pool.wire.schema import seto_pb2 as seto
 __all__ = ["AccountEntry", "PoolConfig", "load", "read", "read_text"]
 
 _P = TypeVar("_P", Backoff, ReconnectPolicy, TimeoutPolicy)
+
+_CREDENTIALS = frozenset({"username", "password", "token"})
+#: Keys that errors about TLS name; the ones that the others need come first.
+_TLS = ("key_file", "cert_file", "ca_file")
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -64,8 +78,17 @@ class PoolConfig:
     timeouts: TimeoutPolicy
     store: str
     problems: tuple[Problem, ...]
-    #: Every account the file names, also those with problems.
-    names: frozenset[str]
+    #: Every account the file names, in its order, also those with problems.
+    names: tuple[str, ...]
+
+    def check(self) -> None:
+        """Refuse a file with problems.
+
+        Raises:
+            ConfigError: ``problems`` has everything.
+        """
+        if self.problems:
+            raise ConfigError([f"{self.path}, {problem}" for problem in self.problems])
 
 
 def load(path: str | os.PathLike[str]) -> PoolConfig:
@@ -75,8 +98,7 @@ def load(path: str | os.PathLike[str]) -> PoolConfig:
         ConfigError: it cannot be read, or something in it is wrong: ``problems`` has everything.
     """
     config = read(path)
-    if config.problems:
-        raise ConfigError([f"{config.path}, {problem}" for problem in config.problems])
+    config.check()
     return config
 
 
@@ -89,14 +111,28 @@ def read(path: str | os.PathLike[str]) -> PoolConfig:
     file = pathlib.Path(path)
     try:
         with file.open("rb") as opened:
-            others = who_else_reads(os.fstat(opened.fileno()))
-            text = opened.read().decode("utf-8")
+            readers, _ = who_else_reads(os.fstat(opened.fileno()))
+            data = opened.read()
     except OSError as error:
         raise ConfigError(f"the configuration {str(file)!r} cannot be read: {error.strerror}") from error
+    text, broken = _decoded(data)
+    if broken is not None:
+        return _nothing_read(str(file), broken)
+    # Absolute, because secret files are read again at each login, wherever the process is by then.
+    return read_text(text, path=str(file), folder=file.absolute().parent, readable_by=readers)
+
+
+def _decoded(data: bytes) -> tuple[str, Problem | None]:
+    # Nothing is raised where the text, which may hold secrets, would be an error's cause.
+    try:
+        return data.decode("utf-8-sig"), None
     except UnicodeDecodeError as error:
-        found = f"byte {error.start} is {error.object[error.start]:#x}"
-        raise ConfigError(f"the configuration {str(file)!r} is no UTF-8 text: {found}") from error
-    return read_text(text, path=str(file), folder=file.parent, readable_by=others)
+        line = data.count(b"\n", 0, error.start) + 1
+        return "", Problem(line, "", f"this is no UTF-8 text: there is a byte {data[error.start]:#04x}")
+
+
+def _nothing_read(path: str, broken: Problem) -> PoolConfig:
+    return PoolConfig(path, {}, ReconnectPolicy(), TimeoutPolicy(), "memory", (broken,), ())
 
 
 def read_text(
@@ -105,7 +141,7 @@ def read_text(
     """The same for a text; ``readable_by`` says who else can read it, which matters for literal secrets."""
     data, broken = parse(text)
     if broken is not None:
-        return PoolConfig(path, {}, ReconnectPolicy(), TimeoutPolicy(), "memory", (broken,), frozenset())
+        return _nothing_read(path, broken)
     return _Reader(Problems(text), folder, readable_by).config(path, data)
 
 
@@ -117,6 +153,7 @@ class _Reader:
         self._folder = folder
         self._readable_by = readable_by
         self._said_readable = False
+        self._said_of_defaults: set[tuple[Path, str]] = set()
         self._logins: dict[tuple[object, ...], str] = {}
 
     def config(self, path: str, data: Mapping[str, Any]) -> PoolConfig:
@@ -130,14 +167,11 @@ class _Reader:
         defaults = self._table(("defaults",), data)
         shared = self._values(("defaults",), defaults, DEFAULTS)
         shared["subscriptions"] = self._subscriptions(("defaults", "subscriptions"), defaults)
-        tables = self._table(("accounts",), data)
-        if not tables and not isinstance(data.get("accounts"), (str, int, list)):
-            self._problems.add(("accounts",), "there are no accounts: each is a table [accounts.NAME]")
+        tables = self._accounts(data)
         entries = {}
         for name in tables:
             entry = self._account(name, tables, shared, reconnect, timeouts)
             if entry is not None:
-                self._check_unique(entry)
                 entries[name] = entry
         return PoolConfig(
             path,
@@ -146,10 +180,21 @@ class _Reader:
             timeouts,
             pool.get("store", "memory"),
             self._problems.in_order(),
-            frozenset(tables),
+            tuple(name for name, table in tables.items() if isinstance(table, dict)),
         )
 
-    # --- one account -----------------------------------------------------------------------------
+    # --- accounts --------------------------------------------------------------------------------
+
+    def _accounts(self, data: Mapping[str, Any]) -> Mapping[str, Any]:
+        tables = data.get("accounts", {})
+        if isinstance(tables, list):
+            said = "each account is a table with its name, [accounts.NAME] in single brackets"
+            self._problems.add(("accounts",), said)
+        elif isinstance(tables, dict) and not tables:
+            self._problems.add(("accounts",), "there are no accounts: each is a table [accounts.NAME]")
+        else:
+            return self._table(("accounts",), data)
+        return {}
 
     def _account(
         self,
@@ -160,7 +205,9 @@ class _Reader:
         timeouts: TimeoutPolicy,
     ) -> AccountEntry | None:
         path = ("accounts", name)
-        before = len(self._problems.found)
+        if name in ACCOUNT and not isinstance(tables[name], dict):
+            self._problems.add(path, f"{name} is a single account's: put it into [accounts.NAME]")
+            return None
         table = self._table(path, tables)
         own = self._values(path, table, ACCOUNT)
         arguments = {**shared, **own}
@@ -174,20 +221,44 @@ class _Reader:
             arguments["timeouts"] = self._timeouts(
                 (*path, "timeouts"), self._table((*path, "timeouts"), table), timeouts
             )
-        own_problems = self._problems.found[before:]
         self._check_readers(path, own)
-        if any(_may_be_credentials(problem) for problem in own_problems):
-            return None  # that the account has none would follow from that
         entry = AccountEntry(name, arguments, subscriptions)
+        return entry if self._works(entry, table, own) else None
+
+    def _works(self, entry: AccountEntry, table: Mapping[str, Any], own: Mapping[str, Any]) -> bool:
+        """Whether an account can be made of an entry; tells everything that is against it."""
+        in_doubt = _credentials_in_doubt(table, own)
+        if in_doubt:
+            # That there are none would follow from what was told already; the rest is looked at all the same.
+            stand_in = {"password": "?"} if "username" in own else {"token": "?"}
+            entry = dataclasses.replace(entry, arguments={**entry.arguments, **stand_in})
+        path = ("accounts", entry.name)
         try:
             account = entry.account()
-            account.check()
-            if account.settings.ssl:
-                context_for(account.settings)
         except ConfigError as error:
-            self._problems.add(path, str(error).removeprefix(f"account {name!r}: "))
-            return None
-        return entry
+            self._problems.add(path, str(error))
+            return False
+        found = list(account.settings.problems())
+        if account.settings.ssl and not found:
+            try:
+                context_for(account.settings)
+            except ConfigError as error:
+                found.append(str(error))
+        for sentence in found:
+            self._tell_of_settings(path, sentence, own)
+        if "username" in own or (account.settings.token is not None and not in_doubt):
+            self._check_unique(account)
+        return not found and not in_doubt
+
+    def _tell_of_settings(self, path: Path, sentence: str, own: Mapping[str, Any]) -> None:
+        """At the key that a sentence is about; if that is in ``[defaults]``, only once."""
+        about = next((key for key in _TLS if key in sentence), None)
+        if about is not None:
+            path = (*path, about) if about in own else ("defaults", about)
+            if (path, sentence) in self._said_of_defaults:
+                return
+            self._said_of_defaults.add((path, sentence))
+        self._problems.add(path, sentence)
 
     def _check_readers(self, path: Path, own: Mapping[str, Any]) -> None:
         """A literal secret in a file that others can read; said once: it is the file that has to change."""
@@ -203,11 +274,11 @@ class _Reader:
                 )
                 return
 
-    def _check_unique(self, entry: AccountEntry) -> None:
-        other = self._logins.setdefault(entry.account().login_key, entry.name)
-        if other != entry.name:
+    def _check_unique(self, account: Account) -> None:
+        other = self._logins.setdefault(account.login_key, account.name)
+        if other != account.name:
             self._problems.add(
-                ("accounts", entry.name), f"this is the same login as account {other!r}: keep one of them"
+                ("accounts", account.name), f"this is the same login as account {other!r}: keep one of them"
             )
 
     # --- tables ----------------------------------------------------------------------------------
@@ -215,7 +286,9 @@ class _Reader:
     def _table(self, path: Path, parent: Mapping[str, Any]) -> Mapping[str, Any]:
         table = parent.get(path[-1], {})
         if not isinstance(table, dict):
-            self._problems.add(path, f"this is to be a table, not {type(table).__name__}")
+            # What was found is not told: `alice = "..."` may well be her password.
+            heading = f"[{in_words(path)}]"
+            self._problems.add(path, f"this is to be a table, such as {heading} with its keys below it")
             return {}
         return table
 
@@ -223,10 +296,15 @@ class _Reader:
         for name in table:
             if name in known:
                 continue
-            if path == ("defaults",) and name in ACCOUNT:
+            homes = [heading for heading, keys in TABLES.items() if name in keys]
+            if name in TOP:
+                said = f"this is a table of its own, [{name}]"
+            elif name in ACCOUNT and not path:
+                said = f"{name} belongs into {'[accounts.NAME]' if name in _CREDENTIALS else '[defaults]'}"
+            elif name in ACCOUNT and path == ("defaults",):
                 said = f"{name} is a single account's: put it into [accounts.NAME]"
-                if name in ("reconnect", "timeouts"):
-                    said = f"for all accounts this is the table [{name}]"
+            elif homes:
+                said = f"there is no such key here; it belongs into {homes[0]}"
             else:
                 said = f"there is no such key{suggestion(name, list(known))}"
             self._problems.add((*path, name), said)
@@ -262,7 +340,7 @@ class _Reader:
 
     def _policy(self, path: Path, table: Mapping[str, Any], kind: type[_P], base: _P) -> _P:
         """``base`` with the fields of a table; a field that cannot be is a problem of its own line."""
-        self._unknown(path, table, policy_keys(kind))
+        self._unknown(path, table, POLICIES[kind])
         fields = {field.name for field in dataclasses.fields(kind)}
         changes = {}
         for name in fields & table.keys():
@@ -280,9 +358,13 @@ class _Reader:
             return base
 
 
-def _may_be_credentials(problem: Problem) -> bool:
-    """Whether a problem is about a credential, or about a key that may be one misspelt."""
-    return "no such key" in problem.text or problem.path.endswith(("username", "password", "token"))
+def _credentials_in_doubt(table: Mapping[str, Any], own: Mapping[str, Any]) -> bool:
+    """Whether something is wrong with a credential already, or with a key that may be one misspelt."""
+    if _CREDENTIALS & table.keys() - own.keys():
+        return True
+    strange = table.keys() - ACCOUNT.keys()
+    near = [difflib.get_close_matches(name, ACCOUNT, n=1) for name in strange]
+    return any(not names or names[0] in _CREDENTIALS for names in near)
 
 
 def _said(error: ConfigError) -> str:

@@ -1,7 +1,8 @@
 """Secrets of a configuration: where they are, and that nobody else can read them there.
 
 A secret is asked for at each login, so one that was replaced in its file is picked up by the next. It is in
-no ``repr`` and in no error.
+no ``repr`` and in no error; and where an error is raised, no local variable holds it: some show tracebacks
+with those.
 """
 
 from __future__ import annotations
@@ -33,11 +34,11 @@ class EnvSecret:
         """The secret.
 
         Raises:
-            ConfigError: the variable is not set, or empty.
+            ConfigError: the variable is not set, empty, or no text.
         """
-        value = os.environ.get(self.name, "")
-        if not value:
-            raise ConfigError(f"the environment variable {self.name} is not set, or empty")
+        value, problem = _from_environment(self.name)
+        if problem:
+            raise ConfigError(f"the environment variable {self.name} {problem}")
         return value
 
 
@@ -51,20 +52,11 @@ class FileSecret:
         """The secret.
 
         Raises:
-            ConfigError: the file cannot be read, is empty, or others can read it.
+            ConfigError: the file cannot be read, others can read it, or one line of text is not what it has.
         """
-        try:
-            with open(self.path, encoding="utf-8") as file:
-                others = who_else_reads(os.fstat(file.fileno()))
-                value = file.read().rstrip("\r\n")
-        except UnicodeDecodeError:
-            raise ConfigError(f"the secret file {self.path!r} is no UTF-8 text") from None
-        except OSError as error:
-            raise ConfigError(f"the secret file {self.path!r} cannot be read: {error.strerror}") from error
-        if others:
-            raise ConfigError(f"the secret file {self.path!r} can be read by {others}: chmod 600 it")
-        if not value:
-            raise ConfigError(f"the secret file {self.path!r} is empty")
+        value, problem = _from_file(self.path)
+        if problem:
+            raise ConfigError(f"the secret file {self.path!r} {problem}")
         return value
 
 
@@ -79,25 +71,61 @@ class LiteralSecret:
         return self.value
 
 
+def _from_environment(name: str) -> tuple[str, str]:
+    """The secret, or what is wrong with it."""
+    value = os.environ.get(name, "")
+    if not value:
+        return "", "is not set, or empty"
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        return "", "is no UTF-8 text"
+    return value, ""
+
+
+def _from_file(path: str) -> tuple[str, str]:
+    """The secret, or what is wrong with it."""
+    try:
+        if not stat.S_ISREG(os.stat(path).st_mode):
+            # A pipe gives what it has once, and a secret is asked for at each login.
+            return "", "is no file that can be read again and again"
+        with open(path, "rb") as file:
+            who, remedy = who_else_reads(os.fstat(file.fileno()))
+            data = file.read()
+    except (OSError, ValueError) as error:  # the latter for a name that no file can have
+        return "", f"cannot be read: {getattr(error, 'strerror', error)}"
+    if who:
+        return "", f"can be read by {who}: {remedy}"
+    try:
+        value = data.decode("utf-8-sig").rstrip("\r\n")
+    except UnicodeDecodeError:
+        return "", "is no UTF-8 text"
+    if "\n" in value:
+        return "", "has several lines, and a secret is one"
+    return value, "" if value else "is empty"
+
+
 SecretSource = EnvSecret | FileSecret | LiteralSecret
 
 
-def who_else_reads(status: os.stat_result) -> str:
-    """Who can read a file beside us and root, as words of a sentence; empty if nobody."""
+def who_else_reads(status: os.stat_result) -> tuple[str, str]:
+    """Who can read a file beside us and root, and what to do about it; both empty if nobody can."""
     if status.st_uid not in (0, os.geteuid()):
-        return f"its owner, user {status.st_uid}, who is not us"
+        return f"its owner, user {status.st_uid}, who is not us", "chown it to us"
     others = [
         who
         for bits, who in ((stat.S_IRGRP, "its group"), (stat.S_IROTH, "everybody"))
         if status.st_mode & bits
     ]
-    return f"{' and '.join(others)} (mode {stat.S_IMODE(status.st_mode):04o})" if others else ""
+    if not others:
+        return "", ""
+    return f"{' and '.join(others)} (mode {stat.S_IMODE(status.st_mode):04o})", "chmod 600 it"
 
 
 def private_file_problem(path: pathlib.Path) -> str | None:
     """Why a file is not fit to hold a secret, or None."""
     try:
-        others = who_else_reads(path.stat())
+        who, remedy = who_else_reads(path.stat())
     except OSError as error:
         return f"{str(path)!r} cannot be read: {error.strerror}"
-    return f"{str(path)!r} can be read by {others}: chmod 600 it" if others else None
+    return f"{str(path)!r} can be read by {who}: {remedy}" if who else None

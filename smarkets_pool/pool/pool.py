@@ -141,7 +141,12 @@ class Pool:
 
     @classmethod
     def from_config(cls, config: PoolConfig, *, dispatcher: Dispatcher | None = None, **options: Any) -> Pool:
-        """The same for a configuration that was read already."""
+        """The same for a configuration that was read already.
+
+        Raises:
+            ConfigError: it has problems.
+        """
+        config.check()
         said = {"reconnect": config.reconnect, "timeouts": config.timeouts, "store": config.store}
         entries = config.accounts.values()
         pool = cls([entry.account() for entry in entries], dispatcher=dispatcher, **{**said, **options})
@@ -464,6 +469,8 @@ class Pool:
         """
         if self._started or self._stopping:
             raise UsageError("this pool was started already; a stopped one is not started again")
+        if self._dispatcher.is_collecting:
+            raise UsageError("handlers are still being registered: whoever asked for them starts the pool")
         problems = self._dispatcher.problems(self._members)
         if problems:
             raise InvalidCallbackError(problems)

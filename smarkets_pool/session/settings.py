@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ssl as _ssl
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from smarkets_pool.exceptions import ConfigError, Error
@@ -116,43 +116,46 @@ class SessionSettings:
         Raises:
             ConfigError: naming the setting, what was found and what to do.
         """
+        for problem in self.problems():
+            raise ConfigError(problem)
+
+    def problems(self) -> Iterator[str]:
+        """Everything that cannot work, a sentence each."""
         if self.token is None:
             if not self.username:
-                raise ConfigError("no credentials: give username and password, or token")
-            if not callable(self.password) and not self.password:
-                raise ConfigError(f"no password for {self.username!r}: give one, or token")
+                yield "no credentials: give username and password, or token"
+            elif not callable(self.password) and not self.password:
+                yield f"no password for {self.username!r}: give one, or token"
         elif not callable(self.token) and not self.token:
-            raise ConfigError("the token is empty: give one, or username and password")
+            yield "the token is empty: give one, or username and password"
         if not isinstance(self.host, str) or not self.host:
-            raise ConfigError(f"host is the exchange's name or address, not {self.host!r}")
+            yield f"host is the exchange's name or address, not {self.host!r}"
         if not isinstance(self.port, int) or isinstance(self.port, bool) or not 0 < self.port < 65536:
-            raise ConfigError(f"port is a number from 1 to 65535, not {self.port!r}")
+            yield f"port is a number from 1 to 65535, not {self.port!r}"
         if (
             not isinstance(self.socket_timeout, (int, float))
             or not 0 < self.socket_timeout <= threading.TIMEOUT_MAX
         ):
-            raise ConfigError(
-                f"socket_timeout is a length in seconds above 0 that ends, not {self.socket_timeout!r}"
-            )
-        self._check_tls()
+            yield f"socket_timeout is a length in seconds above 0 that ends, not {self.socket_timeout!r}"
+        yield from self._tls_problems()
 
-    def _check_tls(self) -> None:
+    def _tls_problems(self) -> Iterator[str]:
         given = [name for name in _TLS if getattr(self, name)]
         if given and not self.ssl:
-            raise ConfigError(
+            yield (
                 f"ssl=False sends everything in the clear, and only TLS has a use for {', '.join(given)}: "
                 "leave the one or the other out"
             )
         if self.ssl_context is not None and len(given) > 1:
             others = ", ".join(name for name in given if name != "ssl_context")
-            raise ConfigError(f"ssl_context is used as it is: put {others} into it instead")
+            yield f"ssl_context is used as it is: put {others} into it instead"
         for ours, theirs in (("ca_file", "ca_certs"), ("cert_file", "certfile"), ("key_file", "keyfile")):
             if getattr(self, ours) is not None and self.ssl_kwargs.get(theirs) is not None:
-                raise ConfigError(f"both {ours} and ssl_kwargs[{theirs!r}] are given: give one")
+                yield f"both {ours} and ssl_kwargs[{theirs!r}] are given: give one"
         if self.key_file is not None and self.cert_file is None:
-            raise ConfigError("key_file is the key of a certificate: give cert_file too")
+            yield "key_file is the key of a certificate: give cert_file too"
         if self.ssl_kwargs.get("keyfile") and not (self.cert_file or self.ssl_kwargs.get("certfile")):
-            raise ConfigError("ssl_kwargs['keyfile'] is the key of a certificate: give certfile too")
+            yield "ssl_kwargs['keyfile'] is the key of a certificate: give certfile too"
 
     def login_message(self) -> seto.Login:
         """The login without a position; secrets that are callables are asked now.
@@ -174,6 +177,9 @@ def _login(settings: SessionSettings) -> seto.Login | str:
     secret = settings.password if settings.token is None else settings.token
     try:
         value = secret() if callable(secret) else secret
+    except ConfigError as error:
+        # One of ours says what is wrong with a secret's place, and never the secret.
+        raise Error(f"the {what} cannot be had: {error}") from error
     except Exception as error:
         # Only its kind: whoever keeps secrets may quote one in an error.
         raise Error(f"the {what} function raised {type(error).__name__}") from error
