@@ -144,7 +144,7 @@ class _Race:
             now = self._clock()
             if now >= end and self._running:
                 return None
-            if self._left and (now >= self._next_start or not self._running):
+            if self._left and now >= self._next_start:
                 self._next_start = now + ATTEMPT_DELAY
                 winner = self._begin(self._left.popleft())
             else:

@@ -69,8 +69,9 @@ class Server(Scripted):
 
 @pytest.fixture(autouse=True)
 def in_bounds(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Each test begins with no context made, and none waits for ever."""
+    """Each test begins with no context made, sessions are taken at any time, and none waits for ever."""
     monkeypatch.setattr(tls, "_contexts", {})
+    monkeypatch.setattr(tls, "_TAKE_EVERY", 0.0)
     with gevent.Timeout(20, AssertionError("the conversation does not end")):
         yield
 
@@ -413,16 +414,18 @@ def test_a_peer_that_stumbles_over_a_ticket_gets_none_the_next_time(
         assert not log_in(settings)
 
 
-def test_another_accounts_newer_session_is_not_forgotten(trusted: str) -> None:
+@pytest.mark.parametrize("known", [False, True], ids=["first", "later"])
+def test_another_accounts_newer_session_is_not_forgotten(known: bool, trusted: str) -> None:
     """Only what was offered in vain is dropped."""
-    context = serving(V1_3)
-    with Server(context) as server:
+    with Server(serving(V1_3)) as server:
         settings = settings_for(server, trusted)
+        if known:
+            log_in(settings)
         server.restart(None)
         stuck = gevent.spawn(Session(settings).log_in)
-        eventually(lambda: server.accepted)
-        server.restart(context)
-        log_in(settings)
+        eventually(lambda: server.accepted == 1 + known)
+        server.restart(serving(V1_3))
+        assert not log_in(settings)
         stuck.kill()
         assert log_in(settings)
 
@@ -474,6 +477,33 @@ def test_many_connections_leave_one_session_per_place(version: ssl.TLSVersion, t
                 log_in(settings_for(server, trusted, username=f"u{number}"))
         assert kept_by(context_for(settings_for(first, trusted))) == 2
         assert len(tls._contexts) == 1
+
+
+@VERSIONS
+@pytest.mark.parametrize("forgetful", [False, True], ids=["resumes", "never resumes"])
+def test_one_session_serves_many_connections(
+    forgetful: bool, version: ssl.TLSVersion, trusted: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Taking one loses memory on many a Python: once a while is enough, whatever the exchange does."""
+    if forgetful:
+        monkeypatch.setattr(tls, "_TAKE_EVERY", 1_000_000.0)
+    taken = []
+    theirs = ssl.SSLSocket.session
+
+    def counting(connection: ssl.SSLSocket) -> Any:
+        taken.append(connection)
+        return theirs.fget(connection)  # type: ignore[attr-defined]
+
+    monkeypatch.setattr(ssl.SSLSocket, "session", property(counting))
+    with Server(serving(version)) as server:
+        settings = settings_for(server, trusted)
+        resumed = []
+        for _ in range(6):
+            resumed.append(log_in(settings))
+            if forgetful:
+                server.restart(serving(version))
+        assert resumed == [False, *[not forgetful] * 5]
+    assert len(taken) == 1
 
 
 @VERSIONS
