@@ -58,7 +58,7 @@ def main():
 
         def wait_until_told(account, *names):
             """A state changes at once, its delivery waits for its turn; here the story waits for that."""
-            with gevent.Timeout(5, RuntimeError(f"{account} was not told {names}, only {told}")):
+            with gevent.Timeout(10, RuntimeError(f"{account} was not told {names}, only {told}")):
                 while not all((account, name) in told for name in names):
                     gevent.sleep(0.005)
             told.clear()

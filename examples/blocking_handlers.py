@@ -106,14 +106,14 @@ class Waiting:
         self.done.append("sleep")
 
     def ask(self, delivery):
-        connection = http.client.HTTPConnection(*self.service, timeout=5)
+        connection = http.client.HTTPConnection(*self.service, timeout=10)
         connection.request("GET", "/limit")
         self.tell("asker", f"the service says {connection.getresponse().read().decode()!r}")
         connection.close()
         self.answered.set()
 
     def wait(self, delivery):
-        if self.answered.wait(timeout=5):
+        if self.answered.wait(timeout=10):
             self.tell("waiter", "has heard of the asker's answer")
 
     # --- handlers that compute, and one that fails -----------------------------------------------
@@ -153,7 +153,7 @@ class Waiting:
             self.pool.wait_until_up(timeout=10)
             print("three accounts wait in their handlers; the other one trades on")
             trades = 0
-            with gevent.Timeout(5, RuntimeError("the sleeper sleeps on and on")):
+            with gevent.Timeout(10, RuntimeError("the sleeper sleeps on and on")):
                 while "sleep" not in self.done:
                     self.order("trade")
                     trades += 1
@@ -219,7 +219,7 @@ class NotKeepingUp:
         print(f"   then all {self.states - 1} were handled; disconnects: {stats['disconnects_total']}")
 
 
-def wait_for(what, condition, timeout=5):
+def wait_for(what, condition, timeout=10):
     with gevent.Timeout(timeout, RuntimeError(f"waited {timeout} s for {what}, in vain")):
         while not condition():
             gevent.sleep(0.005)

@@ -36,7 +36,7 @@ LIFE = ("member.recovering", "member.up", "member.down", "member.gap", "member.s
 HISTORY = 6
 
 
-def wait_for(what, condition, timeout=5):
+def wait_for(what, condition, timeout=10):
     with gevent.Timeout(timeout, RuntimeError(f"waited {timeout} s for {what}, in vain")):
         while not condition():
             gevent.sleep(0.005)

@@ -45,7 +45,7 @@ TWICE = ReconnectPolicy(backoff=Backoff(initial=0.1, cap=0.1), max_attempts=2)
 POLICIES = {"usual": USUAL, "fast": FAST, "patient": PATIENT, "limited": LIMITED}
 
 
-def wait_for(what, condition, timeout=5):
+def wait_for(what, condition, timeout=10):
     with gevent.Timeout(timeout, RuntimeError(f"waited {timeout} s for {what}, in vain")):
         while not condition():
             gevent.sleep(0.005)

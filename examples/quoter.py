@@ -16,7 +16,8 @@ What to look at:
   has accepted them, by our ``reference`` before that. The middle is that of *other people's* orders.
 * Nothing is placed between ``member.down`` or ``member.recovering`` and ``member.up``. After a login
   everything is cancelled and begun anew, so that an order in doubt (sent just before a cut) does no harm.
-* Stopping a pool cancels nothing: ``Quoter.finish`` does, and waits until the exchange has confirmed.
+* Stopping a pool cancels nothing: ``Quoter.finish`` does, whatever happened before, and ``cleared`` is set
+  when the exchange has confirmed.
 
 The handlers of one account run one at a time and ``send`` never waits, so nothing here needs a lock.
 """
@@ -34,7 +35,7 @@ import gevent
 import gevent.event
 
 from smarkets_pool import Account, Backoff, Pool, ReconnectPolicy, seto
-from smarkets_pool.exceptions import MemberDown
+from smarkets_pool.exceptions import MemberDown, SendBufferFull
 from smarkets_pool.exchange import EmbeddedExchange
 from smarkets_pool.wire import units
 
@@ -118,6 +119,7 @@ class Quoter:
             "member.up": self.up,
             "member.recovering": self.not_up,
             "member.down": self.not_up,
+            "member.gap": self.gap,
             seto.MarketQuotes: self.snapshot,
             seto.ContractQuotes: self.change,
             seto.OrderAccepted: self.accepted,
@@ -172,10 +174,10 @@ class Quoter:
     # --- what we ask for -------------------------------------------------------------------------
 
     def send(self, message):
-        """Send if that can be done now; if not, ``member.down`` or ``member.recovering`` is on its way."""
+        """Send if that can be done now; if not, a change that brings us back to it is on its way."""
         try:
             self.pool[self.name].send(message)
-        except MemberDown:
+        except (MemberDown, SendBufferFull):
             return False
         return True
 
@@ -203,11 +205,10 @@ class Quoter:
         self.cleared.clear()
         self.is_clearing = self.send(seto.OrderCancelAll(market_id=self.market_id))
 
-    def finish(self, timeout):
-        """Quote no more and cancel everything; True once the exchange has confirmed that nothing is left."""
+    def finish(self):
+        """Quote no more and cancel everything; ``cleared`` is set when that is confirmed."""
         self.is_finishing = True
         self.cancel_everything()
-        return self.cleared.wait(timeout)
 
     # --- handlers: the life of the account -------------------------------------------------------
 
@@ -230,6 +231,12 @@ class Quoter:
             self.book = None
             for order in self.live.values():
                 order.is_cancelling = False  # the answer may never come
+
+    def gap(self, delivery):
+        if delivery.message.kind == "sent":
+            # Something we sent did not arrive, came to be too old, and will not be answered: begin anew.
+            self.asked.clear()
+            self.cancel_everything()
 
     # --- handlers: the market --------------------------------------------------------------------
 
@@ -263,8 +270,7 @@ class Quoter:
         """Somebody has to look at this: quoting on would only repeat it."""
         self.say(f"refused, {delivery.message}")
         self.asked.pop(delivery.message.reference, None)
-        self.is_finishing = True
-        self.cancel_everything()
+        self.finish()
 
     def executed(self, delivery):
         fill = delivery.message
@@ -301,7 +307,8 @@ class Quoter:
         self.settle()
 
     def not_clearing(self, delivery):
-        self.say("the cancel of everything was refused; asks again")
+        self.say("the cancel of everything was refused; asks again in a second")
+        gevent.sleep(1)  # a handler may wait; nothing else is to be done for this account meanwhile
         self.cancel_everything()
 
     def settle(self):
@@ -339,7 +346,7 @@ class SomebodyElse:
         self.send(quoter.contract_id, side, price, quantity, seto.IMMEDIATE_OR_CANCEL)
 
 
-def wait_for(what, condition, timeout=5):
+def wait_for(what, condition, timeout=10):
     with gevent.Timeout(timeout, RuntimeError(f"waited {timeout} s for {what}, in vain")):
         while not condition():
             gevent.sleep(0.005)
@@ -384,8 +391,6 @@ def tell(exchange, quoters, somebody):
     wait_for("its return", lambda: first.is_ready)
     all_stand()
 
-    print("--- the end: everything is cancelled, then the pool is stopped")
-
 
 def main():
     # The pool's warnings (connections lost, attempts to come) belong into a log; here they are in the story.
@@ -403,18 +408,26 @@ def main():
         with somebody.pool, pool:
             somebody.pool.wait_until_up(timeout=10)
             pool.wait_until_up(timeout=10)
-            tell(exchange, quoters, somebody)
-            finished = [quoter.finish(timeout=5) for quoter in quoters]
+            try:
+                tell(exchange, quoters, somebody)
+            finally:
+                print("--- the end: everything is cancelled, then the pool is stopped")
+                for quoter in quoters:
+                    quoter.finish()
+                finished = [quoter.cleared.wait(timeout=5) for quoter in quoters]
 
         print("the exchange has confirmed that nothing is left:", all(finished))
         # A bot cannot look behind the counter; an example can.
         accounts = [exchange.exchange.accounts[exchange.logins[n].username] for n in range(3)]
-        print("orders of ours on the exchange:", sum(len(account.live_orders) for account in accounts))
+        left = sum(len(account.live_orders) for account in accounts)
+        print("orders of ours on the exchange:", left)
         print(
             f"{sum(q.placed for q in quoters)} orders placed, {sum(q.cancels for q in quoters)} cancelled; "
             f"{sum(q.fills for q in quoters)} executions, {sum(q.replayed for q in quoters)} by a replay; "
             f"{pool.stats()['handler_errors_total']} handler errors"
         )
+        if left or not all(finished):
+            sys.exit(1)
 
 
 if __name__ == "__main__":
