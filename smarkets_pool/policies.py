@@ -191,7 +191,8 @@ class ReconnectPolicy(_Policy):
     backoff: the delays.
     stable_after: seconds of being UP after which the history of failures is forgotten, so that a session that
         flaps is slowed down and one that ran for an hour is not.
-    max_attempts: give up after this many failures in a row; None never does.
+    max_attempts: give up after this many failures in a row, the loss of a connection being the first; None
+        never does.
     max_broken: retry this many failures that break the protocol, give up at the next one; counted
         since the account was last UP for ``stable_after``.
     login_rate, login_burst: the pool's login governor: logins per second over all its accounts, and
@@ -246,7 +247,7 @@ class ReconnectPolicy(_Policy):
         if trouble is Trouble.BROKEN and history.broken > self.max_broken:
             return Decision(trouble, None, f"the protocol broke {history.broken} times: {error}")
         if self.max_attempts is not None and history.failures >= self.max_attempts:
-            return Decision(trouble, None, f"{history.failures} attempts failed: {error}")
+            return Decision(trouble, None, f"{history.failures} failures in a row: {error}")
         return Decision(trouble, self.backoff.delay(max(history.failures, 1), random))
 
 

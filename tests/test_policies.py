@@ -349,7 +349,7 @@ def test_max_attempts():
     assert not policy.decide(OSError("x"), Attempts(failures=1)).final
     decision = policy.decide(OSError("boom"), Attempts(failures=2))
     assert decision.final
-    assert decision.give_up_because == "2 attempts failed: boom"
+    assert decision.give_up_because == "2 failures in a row: boom"
 
 
 def test_a_raw_certificate_error_is_final_once_it_is_mapped():

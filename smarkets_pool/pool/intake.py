@@ -163,13 +163,14 @@ class Intake:
     def _report_slow(self) -> None:
         """A delivery, and a log line too: the delivery stands behind the handler it is about."""
         handler, running_for = self._inbox.current
-        self.post(MemberSlowHandler(len(self._inbox), self._inbox.size, handler, running_for))
+        waiting = len(self._inbox)
+        self.post(MemberSlowHandler(waiting, self._inbox.size, handler, running_for))
         self._write_log(
             _log,
             logging.WARNING,
             self._name,
             "%d deliveries wait, reading stopped; handler %s has been running for %.1f s",
-            len(self._inbox),
+            waiting,
             handler,
             running_for,
         )

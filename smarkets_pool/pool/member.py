@@ -307,6 +307,7 @@ class Member:
         self._known = former._known or former._logins > 0
         # What the former had seen and not handled comes again: it begins where that one began.
         self._intake.begin_after(former._intake.baseline)
+        former._life.why_down = f"it was replaced: take it from the pool anew, pool[{self.name!r}]"
 
     # --- from one part to the next ---------------------------------------------------------------
 

@@ -80,6 +80,8 @@ class Supervisor:
     def _ended(self, greenlet: gevent.Greenlet[..., Any]) -> None:
         # Runs in the hub. gevent has printed the traceback; here it gets a name in the log.
         self._greenlets.discard(greenlet)
+        if isinstance(greenlet.exception, (KeyboardInterrupt, SystemExit)):
+            return  # the program's own end; the hub has passed it on
         if not greenlet.successful():
             self.deaths += 1
             self.log(_log, logging.ERROR, None, "greenlet %r died: %r", greenlet.name, greenlet.exception)

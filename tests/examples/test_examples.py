@@ -104,7 +104,7 @@ SAID = {
         r"somebody has looked .*",
         r"   limited  is up",
         r"   hasty    gives up after LoginTimeout",
-        r"   wait_until_up: 1 of 5 accounts are given up: hasty: 2 attempts failed: .*",
+        r"   wait_until_up: 1 of 5 accounts are given up: hasty: 2 failures in a row: .*",
         *(rf"   {name} +UP .*" for name in ("usual", "fast", "patient", "limited")),
         r"   hasty    DOWN 2 connections tried, 2 logins failed, 0 lost",
     ],

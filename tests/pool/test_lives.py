@@ -1,6 +1,8 @@
 """One account's life: login, loss, resume, gaps, holes, and what may be sent when."""
 
 import random
+import subprocess
+import sys
 
 import gevent.event
 import pytest
@@ -892,3 +894,31 @@ def test_a_life_greenlet_that_is_killed_before_it_ran_is_followed_by_the_next_at
         runtime.settle()
         runtime.advance(1)
         assert pool["m0"].state is UP
+
+
+def test_a_replaced_member_says_where_the_new_one_is():
+    """Whoever kept a member over a restart is told to take it from the pool anew."""
+    with simulated_pool(Simulated()) as pool:
+        former = pool["m0"]
+        pool.restart("m0")
+        with pytest.raises(MemberDown, match=r"it was replaced: take it from the pool anew, pool\['m0'\]"):
+            former.send(seto.OrderCancel(order_id=1))
+
+
+def test_a_handler_that_ends_the_program_is_no_death():
+    """sys.exit() in a handler leaves no line about a greenlet that died."""
+    code = (
+        "from gevent import monkey; monkey.patch_all()\n"
+        "import logging, sys, gevent\n"
+        "logging.basicConfig(level=1, stream=sys.stdout)\n"
+        "from smarkets_pool import Account, Pool\n"
+        "from smarkets_pool.exchange import EmbeddedExchange\n"
+        "with EmbeddedExchange(accounts=1) as exchange:\n"
+        "    pool = Pool([Account('alice', **exchange.settings_for(0))])\n"
+        "    pool.on('member.up')(lambda delivery: sys.exit(7))\n"
+        "    with pool:\n"
+        "        pool.join()\n"
+    )
+    said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=30)
+    assert said.returncode == 7
+    assert "died" not in said.stdout + said.stderr

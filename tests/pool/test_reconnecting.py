@@ -194,7 +194,7 @@ def test_max_attempts_gives_up():
     with pool:
         runtime.advance(1000)
         assert len(runtime.attempts) == 5
-        assert pool["m0"].given_up == "5 attempts failed: nobody listens"
+        assert pool["m0"].given_up == "5 failures in a row: nobody listens"
 
 
 def test_an_account_may_have_a_policy_of_its_own():
