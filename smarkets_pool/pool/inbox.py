@@ -127,13 +127,15 @@ class Inbox:
             self._unpark(self._greenlet)
 
     def idle_deadline(self) -> float | None:
-        """When a parked dispatcher greenlet is to end, or None if there is none parked."""
-        return None if self._parked_since is None else self._parked_since + IDLE
+        """When a parked dispatcher greenlet is to end, or None if there is none, or it is about to work."""
+        if self._parked_since is None or self._waking or self._queue:
+            return None
+        return self._parked_since + IDLE
 
     def end_idle(self, now: float) -> None:
         """End the dispatcher greenlet if it has been parked long enough (called in the hub)."""
         due = self.idle_deadline()
-        if due is not None and now >= due and not self._queue:
+        if due is not None and now >= due:
             self.end()
 
     def end(self) -> None:

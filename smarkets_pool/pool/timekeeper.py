@@ -84,8 +84,12 @@ class Timekeeper:
             self._timer.cancel()
             self._timer = None
         now = self._runtime.now()
+        # All that is due now, then a turn of the loop: one that asks again for a moment that has passed
+        # may wait for a callback, which would never come if it was served here again and again.
+        due = []
         while self._heap and self._heap[0][0] <= now:
-            when, order, client = heapq.heappop(self._heap)
+            due.append(heapq.heappop(self._heap))
+        for when, order, client in due:
             if self._scheduled.get(client) != (when, order):
                 continue  # moved nearer, or forgotten
             del self._scheduled[client]
