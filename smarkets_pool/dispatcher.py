@@ -44,6 +44,10 @@ BY_DELIVERY = Calling(1, (), ())
 BY_KEYWORD = Calling(0, ("message",), ("name", "message"))
 
 
+#: Stands for the handler of a name that was refused before there was one.
+_NAME_ALONE = object()
+
+
 def describe_handler(handler: object) -> str:
     """A handler's name, fit for a sentence."""
     name = getattr(handler, "__qualname__", None) or repr(handler)
@@ -262,7 +266,7 @@ class Dispatcher:
             self.resolve(name)
         except InvalidCallbackError as error:
             # A function where the name belongs is the handler itself, and tells where that is.
-            handler = name if callable(name) and not isinstance(name, type) else None
+            handler = name if callable(name) and not isinstance(name, type) else _NAME_ALONE
             self._refused.append((str(name), handler, str(error)))
             if not self._collecting:
                 raise
@@ -296,7 +300,7 @@ class Dispatcher:
                 raise InvalidCallbackError(unknown)
         except InvalidCallbackError as error:
             # ``check_name`` may have said the same, not knowing of which handler.
-            self._forget_refused(str(name), None)
+            self._forget_refused(str(name), _NAME_ALONE)
             self._refused.append((str(name), handler, str(error)))
             if self._collecting:
                 return
@@ -364,9 +368,14 @@ class Dispatcher:
 
     # --- checks ----------------------------------------------------------------------------------
 
-    def problems(self, accounts: Collection[str]) -> list[str]:
-        """Everything that keeps these handlers from working, given the accounts there are."""
+    def problems(self, accounts: Collection[str] | None) -> list[str]:
+        """Everything that keeps these handlers from working, given the accounts there are.
+
+        None if nothing is known about them; then nothing is held against a filter's.
+        """
         found = [f"{sentence}{_place(handler)}" for _, handler, sentence in self._refused]
+        if accounts is None:
+            return [sentence for sentence in found if not sentence.startswith(f"accounts {_EMPTY}")]
         hints = _Hints(accounts)
         for name, handlers in (*self.handlers.items(), ("everything", self.global_handlers)):
             for route in handlers.routes:
@@ -389,6 +398,9 @@ class Dispatcher:
         return (handlers.routes if handlers is not None else ()) + self.global_handlers.routes
 
 
+_EMPTY = "is an empty list, so the handler would never be called"
+
+
 def _filter(values: Iterable[Any] | None, kind: type, what: str) -> frozenset[Any]:
     if values is None:
         return frozenset()
@@ -399,7 +411,7 @@ def _filter(values: Iterable[Any] | None, kind: type, what: str) -> frozenset[An
     if wrong:
         raise InvalidCallbackError(f"{what} holds {wrong[0]!r}, which is no {kind.__name__}")
     if not chosen:
-        raise InvalidCallbackError(f"{what} is an empty list, so the handler would never be called")
+        raise InvalidCallbackError(f"{what} {_EMPTY}")
     return frozenset(chosen)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable, Collection
 from typing import Any
 
 import gevent.pool
@@ -10,12 +11,14 @@ from google.protobuf.message import Message
 
 from smarkets_pool import Pool, seto
 from smarkets_pool.config import AccountEntry, PoolConfig
-from smarkets_pool.exceptions import ConfigError, Error
+from smarkets_pool.exceptions import Error
 
 __all__ = ["Reload", "reload_accounts"]
 
 #: How many accounts log out or connect anew at a time.
 _AT_ONCE = 100
+#: How many names a sentence has.
+_NAMES = 20
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -23,7 +26,8 @@ class Reload:
     """What a reload did, by names of accounts.
 
     retried: said the same, had been given up, and connect anew (their secret may have been mended).
-    failed: name -> why it stayed as it was. ignored: what changed and needs a restart of the process.
+    failed: name -> why what the file says of it could not be done. ignored: tables that changed and count
+    from the next start of the process.
     """
 
     added: tuple[str, ...]
@@ -35,7 +39,7 @@ class Reload:
 
     def __str__(self) -> str:
         said = [
-            f"{what} {', '.join(names)}"
+            f"{what} {_some(names)}"
             for what, names in (
                 ("added", self.added),
                 ("removed", self.removed),
@@ -44,37 +48,56 @@ class Reload:
             )
             if names
         ]
-        said += [f"{name} stays as it was: {why}" for name, why in self.failed.items()]
-        said += [f"[{name}] changed too, which needs a restart" for name in self.ignored]
+        said += [f"{name} could not be changed: {why}" for name, why in self.failed.items()]
+        said += [f"{name} differs from what the process started with: restart it" for name in self.ignored]
         return "; ".join(said) or "nothing has changed"
 
     def as_plain(self) -> dict[str, Any]:
         """The same for a program."""
         return dataclasses.asdict(self)
 
+    def in_force(self, before: PoolConfig, now: PoolConfig) -> PoolConfig:
+        """What the pool runs by afterwards, to compare the next file with.
+
+        Without what failed and what was ignored: both would never be looked at again.
+        """
+        accounts = {name: entry for name, entry in now.accounts.items() if name not in self.failed}
+        accounts |= {name: before.accounts[name] for name in self.failed if name in before.accounts}
+        return dataclasses.replace(
+            now,
+            accounts=accounts,
+            reconnect=before.reconnect,
+            timeouts=before.timeouts,
+            store=before.store,
+        )
+
 
 def reload_accounts(pool: Pool, before: PoolConfig, now: PoolConfig) -> Reload:
     """Add, remove, change and retry accounts; waits until the old sessions are logged out.
 
-    Accounts of the pool that were never in the file are left alone.
+    Accounts of the pool that were never in the file are left alone. Killed, it leaves off where it is.
     """
     failed: dict[str, str] = {}
 
-    def each(names: list[str], action: Any) -> tuple[str, ...]:
+    def each(names: list[str], action: Callable[[str], object]) -> tuple[str, ...]:
         """Many at a time: each may wait for a logout."""
         workers = gevent.pool.Pool(_AT_ONCE)
-        outcome = workers.map(lambda name: _tried(name, action, failed), names)
+        try:
+            outcome = workers.map(lambda name: _tried(name, action, failed), names)
+        finally:
+            workers.kill()
         return tuple(name for name, done in zip(names, outcome, strict=True) if done)
 
-    def update(name: str) -> None:
-        account = now.accounts[name].account()
-        pool.update(
-            name,
-            settings=account.settings,
-            reconnect=account.reconnect,
-            timeouts=account.timeouts,
-            cancel_on_failure=account.cancel_on_failure,
-        )
+    def change(name: str) -> None:
+        if before.accounts[name].arguments != now.accounts[name].arguments:
+            account = now.accounts[name].account()
+            pool.update(
+                name,
+                settings=account.settings,
+                reconnect=account.reconnect,
+                timeouts=account.timeouts,
+                cancel_on_failure=account.cancel_on_failure,
+            )
         _renew_wishes(pool, before.accounts[name], now.accounts[name])
 
     def add(name: str) -> None:
@@ -86,13 +109,30 @@ def reload_accounts(pool: Pool, before: PoolConfig, now: PoolConfig) -> Reload:
     # Those that go, go first: a login may move from one name to another.
     removed = each([name for name in before.accounts if name in known - now.accounts.keys()], pool.remove)
     same = {name for name in known & now.accounts.keys() if before.accounts[name] == now.accounts[name]}
-    changed = each([name for name in now.accounts if name in known - same], update)
+    changing = [name for name in now.accounts if name in known - same]
+    # A login that goes from one changing account to another is nobody's in between.
+    moving = each(_taking_over(changing, before, now), pool.remove)
+    settled = each([name for name in changing if name not in moving and name not in failed], change)
+    moved = each(list(moving), add)
     retried = each([name for name in now.accounts if name in same and pool[name].given_up], pool.restart)
-    added = each([name for name in now.accounts if name not in pool], add)
-    ignored = tuple(
-        name for name in ("reconnect", "timeouts", "store") if getattr(before, name) != getattr(now, name)
+    added = each([name for name in now.accounts if name not in pool and name not in failed], add)
+    changed = {*settled, *moved}
+    ignored = (("reconnect", "[reconnect]"), ("timeouts", "[timeouts]"), ("store", "store in [pool]"))
+    return Reload(
+        added=added,
+        removed=removed,
+        changed=tuple(name for name in changing if name in changed),
+        retried=retried,
+        failed=failed,
+        ignored=tuple(said for name, said in ignored if getattr(before, name) != getattr(now, name)),
     )
-    return Reload(added, removed, changed, retried, failed, ignored)
+
+
+def _taking_over(changing: Collection[str], before: PoolConfig, now: PoolConfig) -> list[str]:
+    """Those of the changing accounts whose new login is another one's until now."""
+    owners = {before.accounts[name].account().login_key: name for name in changing}
+    wanted = {name: now.accounts[name].account().login_key for name in changing}
+    return [name for name in changing if owners.get(wanted[name], name) != name]
 
 
 def _end_of(wish: Message) -> Message:
@@ -101,11 +141,14 @@ def _end_of(wish: Message) -> Message:
     return cls.FromString(wish.SerializeToString())
 
 
-def _tried(name: str, action: Any, failed: dict[str, str]) -> bool:
+def _tried(name: str, action: Callable[[str], object], failed: dict[str, str]) -> bool:
     try:
         action(name)
-    except (Error, ConfigError, KeyError) as error:
+    except Error as error:
         failed[name] = str(error)
+        return False
+    except KeyError:
+        failed[name] = "somebody else has just removed it"
         return False
     return True
 
@@ -119,3 +162,8 @@ def _renew_wishes(pool: Pool, before: AccountEntry, now: AccountEntry) -> None:
         member.unsubscribe(_end_of(old[key]))
     for key in new.keys() - old.keys():
         member.subscribe(new[key])
+
+
+def _some(names: tuple[str, ...]) -> str:
+    more = f" and {len(names) - _NAMES} more" if len(names) > _NAMES else ""
+    return f"{', '.join(names[:_NAMES])}{more}"

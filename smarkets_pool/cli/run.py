@@ -7,9 +7,7 @@ from __future__ import annotations
 
 import logging
 import pathlib
-import signal
 import sys
-import traceback
 from collections.abc import Callable
 from typing import Any, NoReturn
 
@@ -17,15 +15,19 @@ import click
 import gevent
 import gevent.event
 
-from smarkets_pool import Delivery, Pool, StopReport
-from smarkets_pool.cli.handlers import Setup, find_setup
+from smarkets_pool import Account, Delivery, Pool, StopReport
+from smarkets_pool.cli.handlers import Setup, find_setup, register
 from smarkets_pool.cli.reload import reload_accounts
+from smarkets_pool.cli.signals import Signals, ignore_hangup
 from smarkets_pool.cli.watch import Figures, View, open_view
 from smarkets_pool.config import PoolConfig, load, read
 from smarkets_pool.dispatcher import Dispatcher
-from smarkets_pool.exceptions import ConfigError, Error, InvalidCallbackError
+from smarkets_pool.exceptions import ConfigError, Error
+from smarkets_pool.logs import PlaceLog
 
 __all__ = ["run"]
+
+_log = PlaceLog("run")
 
 #: Exit statuses.
 CLEAN, FAILED, UNUSABLE = 0, 1, 2
@@ -70,15 +72,21 @@ def run(
     Exit status: 0 if everything ended in order, 1 if not (or every account was given up), 2 if the file or
     the handlers cannot be used.
     """
+    ignore_hangup()
     if log_file is not None:
         _log_to(log_file)
+    path = config.absolute()  # the user's code may change the process's folder
     pool, read_config, said = _made(config, handlers)
     if check:
         click.echo(f"{config}: {said}; nothing was connected to")
         sys.exit(CLEAN)
     with open_view(how) as view:
         view.say(f"{said} from {config}", event="configured", accounts=len(pool))
-        status = _Run(read_config, pool, view, stop_timeout).until_over()
+        story = _Run(read_config, path, pool, view, stop_timeout)
+        with Signals(
+            stop=story.ask_to_stop, stop_now=story.stop_now, reload=story.ask_to_reload, status=FAILED
+        ):
+            status = story.until_over()
     sys.exit(status)
 
 
@@ -112,45 +120,34 @@ def _made(path: pathlib.Path, handlers: str) -> tuple[Pool, PoolConfig, str]:
         problems += error.problems
     try:
         setup = find_setup(handlers)
-    except (ConfigError, InvalidCallbackError) as error:
+    except ConfigError as error:
         problems += [f"--handlers {handlers}: {problem}" for problem in error.problems]
-    except Exception:  # noqa: BLE001 - the user's module: its own traceback says most
-        _give_up([*problems, f"--handlers {handlers}: importing it failed:\n{traceback.format_exc()}"])
     dispatcher = setup if isinstance(setup, Dispatcher) else Pool.new_dispatcher()
-    usable = config if config is not None and not config.problems else None
-    pool = Pool.from_config(usable, dispatcher=dispatcher) if usable else Pool(dispatcher=dispatcher)
+    names = config.names if config is not None else ()
+    if config is not None and not config.problems:
+        pool = Pool.from_config(config, dispatcher=dispatcher)
+    else:
+        # Never started. The handlers are to see the accounts' names, however broken the file is.
+        pool = Pool(
+            [Account(name, username=name, password="-") for name in names if name], dispatcher=dispatcher
+        )
     if callable(setup):
-        problems += _register(setup, pool, handlers, certain=usable is not None)
-    names = config.names if config is not None else frozenset(_accounts_meant(dispatcher))
-    problems += [f"handlers: {problem}" for problem in dispatcher.problems(names)]
+        failure = register(setup, pool)
+        if failure and names:  # without any accounts it may have failed for that alone
+            problems.append(f"--handlers {handlers}: {failure}")
+    problems += [f"handlers: {problem}" for problem in dispatcher.problems(names or None)]
     if problems or config is None:
         _give_up(problems)
     registered = sum(len(entry) for entry in dispatcher.handlers.values()) + len(dispatcher.global_handlers)
-    return pool, config, f"{len(pool)} accounts, {registered} handlers"
+    return pool, config, f"{_counted(len(pool), 'account')}, {_counted(registered, 'handler')}"
 
 
-def _register(setup: Setup, pool: Pool, handlers: str, *, certain: bool) -> list[str]:
-    """Have the user's function register; every bad registration is left to the dispatcher to tell."""
-    try:
-        with pool.dispatcher.collecting():
-            setup(pool)
-    except InvalidCallbackError as error:
-        return [f"handlers: {problem}" for problem in error.problems]
-    except Exception:  # noqa: BLE001 - the user's function: its own traceback says most
-        # Without the accounts of a broken file it may have failed for that alone.
-        return [f"--handlers {handlers}: it failed:\n{traceback.format_exc()}"] if certain else []
-    return []
-
-
-def _accounts_meant(dispatcher: Dispatcher) -> set[str]:
-    """Every account a filter names: nothing is known against them when there is no file."""
-    lists = (*dispatcher.handlers.values(), dispatcher.global_handlers)
-    return {name for handlers in lists for route in handlers.routes for name in route.accounts}
+def _counted(number: int, what: str) -> str:
+    return f"{number or 'no'} {what}{'' if number == 1 else 's'}"
 
 
 def _give_up(problems: list[str]) -> NoReturn:
-    count = f"{len(problems)} problems" if len(problems) > 1 else "1 problem"
-    click.echo(f"{count}, nothing was started:", err=True)
+    click.echo(f"{_counted(len(problems), 'problem')}, nothing was started:", err=True)
     for problem in problems:
         click.echo(f"  {problem}", err=True)
     sys.exit(UNUSABLE)
@@ -166,86 +163,106 @@ class _AtOnce(BaseException):
 class _Run:
     """One run: the main greenlet waits here for what signals and the pool want of it."""
 
-    def __init__(self, config: PoolConfig, pool: Pool, view: View, stop_timeout: float) -> None:
+    def __init__(
+        self, config: PoolConfig, path: pathlib.Path, pool: Pool, view: View, stop_timeout: float
+    ) -> None:
         self._config = config
+        self._path = path
         self._pool = pool
         self._view = view
         self._stop_timeout = stop_timeout
         self._main = gevent.getcurrent()
         self._wake = gevent.event.Event()
         self._reload_asked = False
+        self._reloading: gevent.Greenlet[..., None] | None = None
         self._stop_asked = False
         for name in ("member.up", "member.down", "member.gap", "member.stalled", "member.slow_handler"):
             pool.add_handler(name, self._note)
 
     def until_over(self) -> int:
         """Start, wait, stop; return the exit status."""
-        signals = [gevent.signal_handler(number, self._on_stop) for number in (signal.SIGTERM, signal.SIGINT)]
-        signals.append(gevent.signal_handler(signal.SIGHUP, self._on_reload))
-        try:
-            return self._run()
-        finally:
-            for handler in signals:
-                handler.cancel()
-
-    def _run(self) -> int:
         figures = Figures(self._pool)
         try:
             self._pool.start()
         except Error as error:
-            self._view.say(f"not started: {error}", event="failed")
+            self._tell(f"not started: {error}", event="failed")
             return UNUSABLE
         self._view.watch(figures)
-        watcher = gevent.spawn(self._watch_pool)
         try:
-            while not self._stop_asked and not watcher.dead:
-                self._wake.wait()
-                self._wake.clear()
-                if self._reload_asked:
-                    self._reload_asked = False
-                    self._reload()
-            given_up = not self._stop_asked
-            return self._stop() or (FAILED if given_up else CLEAN)
+            self._wait()
+            return self._stop()
         except _AtOnce:
-            self._view.say("a second signal: stopped at once", event="stopped", clean=False)
+            self._pool.stop(0.0)
+            self._tell("a second signal: stopped at once", event="stopped", clean=False)
             return FAILED
         finally:
-            watcher.kill()
             self._view.unwatch()
 
+    def _wait(self) -> None:
+        """Until a signal asks to stop, or there is nothing left to run; serves reloads meanwhile."""
+        watcher = gevent.spawn(self._watch_pool)
+        try:
+            while not self._stop_asked:
+                self._wake.wait()
+                self._wake.clear()
+                if self._reloading is not None and not self._reloading.dead:
+                    continue  # what is asked for meanwhile comes after it
+                if self._reload_asked:
+                    self._reload_asked = False
+                    self._reloading = gevent.spawn(self._reload)
+                    self._reloading.link(lambda _: self._wake.set())
+                elif watcher.dead:
+                    if self._pool.join(0):
+                        return
+                    watcher = gevent.spawn(self._watch_pool)  # a reload has brought new life
+        finally:
+            watcher.kill()
+            if self._reloading is not None:
+                self._reloading.kill()
+
     def _watch_pool(self) -> None:
-        """Ends when every account is given up: then there is nothing left to run."""
+        """Ends when every account is given up, or a handler has stopped the pool."""
         self._pool.join()
         self._wake.set()
 
     def _stop(self) -> int:
-        self._view.say(f"stopping, within {self._stop_timeout:g} s", event="stopping")
+        given_up = {member.name: member.given_up for member in self._pool if member.given_up is not None}
+        if not self._stop_asked and len(given_up) == len(self._pool):
+            said = "; ".join(f"{name}: {why}" for name, why in given_up.items())
+            self._tell(f"every account is given up: {said}", event="given_up", accounts=given_up)
+            least = FAILED
+        else:
+            least = CLEAN
+        self._tell(f"stopping, within {self._stop_timeout:g} s", event="stopping")
         report = self._pool.stop(self._stop_timeout)
-        self._view.say(_in_words(report), event="stopped", clean=report.clean, **_plain(report))
-        return CLEAN if report.clean else FAILED
+        self._tell(_in_words(report), event="stopped", clean=report.clean, **_plain(report))
+        return least if report.clean else FAILED
 
     def _reload(self) -> None:
         try:
-            fresh = load(self._config.path)
+            fresh = load(self._path)
         except ConfigError as error:
-            self._view.say("not reloaded, everything goes on as it was:", event="reload_failed")
+            self._tell("not reloaded, everything goes on as it was:", event="reload_failed")
             for problem in error.problems:
-                self._view.say(f"  {problem}", event="problem")
+                self._tell(f"  {problem}", event="problem")
             return
         change = reload_accounts(self._pool, self._config, fresh)
-        self._config = fresh
-        self._view.say(f"reloaded: {change}", event="reloaded", **change.as_plain())
+        self._config = change.in_force(self._config, fresh)
+        self._tell(f"reloaded: {change}", event="reloaded", **change.as_plain())
 
-    # --- signals (each in a greenlet of its own) -------------------------------------------------
+    # --- what signals ask for (in the hub) -------------------------------------------------------
 
-    def _on_stop(self) -> None:
-        if self._stop_asked:
-            gevent.kill(self._main, _AtOnce)
-            return
+    def ask_to_stop(self) -> None:
+        """Stop in order."""
         self._stop_asked = True
         self._wake.set()
 
-    def _on_reload(self) -> None:
+    def stop_now(self) -> None:
+        """Leave whatever the main greenlet waits for."""
+        gevent.kill(self._main, _AtOnce)
+
+    def ask_to_reload(self) -> None:
+        """Read the accounts again."""
         self._reload_asked = True
         self._wake.set()
 
@@ -255,8 +272,16 @@ class _Run:
         words: Callable[[Any], str] = _WORDS[delivery.name]
         message = delivery.message
         data = {name: getattr(message, name) for name in message.__slots__ if name != "error"}
-        text = f"{delivery.account}: {words(message)}"
-        self._view.say(text, event=delivery.name, account=delivery.account, **data)
+        text = words(message)
+        if delivery.name != "member.down":  # that has a line in the log already
+            _log.info(delivery.account, "%s", text)
+        account = delivery.account
+        self._view.say(f"{account}: {text}", event=delivery.name, account=account, **data)
+
+    def _tell(self, text: str, **data: Any) -> None:
+        """What happens to the run as a whole: shown, and in the log."""
+        _log.info(None, "%s", text)
+        self._view.say(text, **data)
 
 
 _WORDS: dict[str, Callable[[Any], str]] = {

@@ -470,7 +470,9 @@ class Pool:
         if self._started or self._stopping:
             raise UsageError("this pool was started already; a stopped one is not started again")
         if self._dispatcher.is_collecting:
-            raise UsageError("handlers are still being registered: whoever asked for them starts the pool")
+            raise UsageError(
+                "handlers are still being registered: leave start() out, whoever asked for them calls it"
+            )
         problems = self._dispatcher.problems(self._members)
         if problems:
             raise InvalidCallbackError(problems)

@@ -5,11 +5,14 @@ A program tells its story with ``say`` and the figures of its pool; what that lo
 
 from __future__ import annotations
 
+import io
 import json
 import logging
+import sys
 import time
+from collections.abc import Callable
 from types import TracebackType
-from typing import Any
+from typing import Any, TextIO
 
 import gevent
 
@@ -39,8 +42,37 @@ def _printable(character: str) -> str:
     return " " if character.isspace() else character.encode("unicode_escape").decode()
 
 
+class _Printed(io.TextIOBase):
+    """Takes the place of standard output or error: a plain ``print`` would wait for whoever reads it, and the
+    whole process with it, or raise in the middle of a handler when the reader has gone.
+    """
+
+    def __init__(self, output: Output, write: Callable[[str], object]) -> None:
+        self._output = output
+        self._write = write
+
+    @property
+    def encoding(self) -> str:  # type: ignore[override]
+        return self._output.encoding
+
+    def write(self, text: str) -> int:
+        self._write(text)
+        return len(text)
+
+    def writable(self) -> bool:
+        return True
+
+    def isatty(self) -> bool:
+        return self._output.isatty()
+
+    def fileno(self) -> int:
+        return self._output.fileno()
+
+
 class View:
-    """A story on standard output; logs go to standard error. Use as a context manager."""
+    """A story on standard output; logs go to standard error, and what anybody prints to either goes the
+    same ways. Use as a context manager.
+    """
 
     #: Seconds between two looks at the figures.
     pause = _PAUSE
@@ -52,6 +84,7 @@ class View:
         self._watcher: gevent.Greenlet[..., None] | None = None
         self._handler: logging.Handler | None = None
         self._former: list[logging.Handler] = []
+        self._streams: tuple[TextIO, TextIO] = (sys.stdout, sys.stderr)
         #: How far the story is, from 0 to 1; None if it has no end.
         self.done: float | None = None
 
@@ -65,6 +98,9 @@ class View:
         self._handler.setFormatter(formatters[0] if formatters else None)
         self._handler.setLevel(min((handler.level for handler in self._former), default=logging.NOTSET))
         root.handlers[:] = [self._handler]
+        self._streams = (sys.stdout, sys.stderr)
+        sys.stdout = _Printed(self.output, self.show_printed)
+        sys.stderr = _Printed(self._errors, self._errors.write)
         return self
 
     def __exit__(
@@ -74,6 +110,7 @@ class View:
         traceback: TracebackType | None,
     ) -> None:
         self.unwatch()
+        sys.stdout, sys.stderr = self._streams
         logging.getLogger().handlers[:] = self._former
         self.output.close()
         self._errors.close()
@@ -104,6 +141,10 @@ class View:
     def log_handler(self) -> logging.Handler:
         """Where log records go while this view is open."""
         return OutputHandler(self._errors)
+
+    def show_printed(self, text: str) -> None:
+        """Somebody printed this piece of text."""
+        self.output.write(text)
 
     def say(self, text: str, **data: Any) -> None:
         """Something happened: a sentence for people, its data for programs."""
@@ -143,6 +184,23 @@ class JsonView(View):
     def __init__(self, output: Output, errors: Output) -> None:
         super().__init__(output, errors)
         output.words_for_dropped = lambda pieces: self._line({"event": "dropped", "lines": pieces}) + "\n"
+        self._printed = ""
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if self._printed:
+            self.show_printed("\n")
+        super().__exit__(kind, error, traceback)
+
+    def show_printed(self, text: str) -> None:
+        """``{"event": "printed", "text": ...}`` for each whole line."""
+        *lines, self._printed = f"{self._printed}{text}".split("\n")
+        for line in lines:
+            self.say(line, event="printed")
 
     def say(self, text: str, **data: Any) -> None:
         """``{"event": "said", "text": ...}``, or the event named in the data."""
