@@ -119,6 +119,8 @@ class _Demo:
             self._traders.trading = False
             truth = self._settle()
             self._view.done = 1.0
+            self._view.look(self._figures)
+            self._view.unwatch()  # what stays on the screen is the end of the story, not of the pool
             stats = self._pool.stats()
         return self._summary(truth, stats, compare(truth, self._record, self._usernames))
 
@@ -239,7 +241,6 @@ class _Demo:
             ("events with other contents", seen.different, seen.different == 0),
             ("handler errors", self._record.handler_errors, self._record.handler_errors == 0),
         ]
-        self._view.unwatch()
         self._view.summary("summary, against the exchange's own truth", checks)
         return all(good for _, _, good in checks)
 

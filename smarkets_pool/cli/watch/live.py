@@ -46,6 +46,8 @@ _LINES = 8
 _FRAME = 7
 #: Rows that stay however low the terminal is, before the log becomes shorter.
 _ROWS = 7
+#: Cells that the name of an account has at least, however narrow the terminal is.
+_SHORTEST = 12
 _MANY = 200
 _PAUSE = 0.25
 #: Pieces of output that wait when there is nobody who takes them.
@@ -155,11 +157,10 @@ class LiveView(View):
         above += [f"{text}\n" for text in self._above]
         self._above.clear()
         self._not_shown = 0
-        painted = _Painted(self._console.render_lines(self._picture(), pad=False))
-        self._live.update(painted, refresh=not above)
         if above:
-            # What is printed while it is live takes the picture along.
             self._console.print(Text("".join(above), end=""), soft_wrap=True)
+        painted = _Painted(self._console.render_lines(self._picture(), pad=False))
+        self._live.update(painted, refresh=True)
 
     def _picture(self) -> RenderableType:
         height = self._console.height
@@ -217,7 +218,7 @@ def _words(totals: Totals) -> Text:
 
 def _table(rows: list[Row], room: int, width: int) -> list[Text]:
     """A heading, at most ``room`` rows, and a line about the others."""
-    shown = [_cells(row, max(len(_HEADINGS[0]), width // 3)) for row in rows[:room]]
+    shown = [_cells(row, max(_SHORTEST, width // 3)) for row in rows[:room]]
     widths = [max(map(cell_len, column)) for column in zip(_HEADINGS, *shown, strict=True)]
     gap = " " if width < 100 else "  "
     lines = [_line(_HEADINGS, widths, gap)]
