@@ -140,12 +140,14 @@ class _Race:
     def run(self, timeout: float) -> socket.socket | None:
         """The winner, or None when all have failed or the time is over."""
         end = self._clock() + timeout
+        # Every address has its turn in the first quarter of the time, however many there are.
+        head_start = min(ATTEMPT_DELAY, timeout / (4 * max(1, len(self._left))))
         while self.waiting:
             now = self._clock()
             if now >= end and self._running:
                 return None
             if self._left and now >= self._next_start:
-                self._next_start = now + ATTEMPT_DELAY
+                self._next_start = now + head_start
                 winner = self._begin(self._left.popleft())
             else:
                 wake = min(end, self._next_start) if self._left else end

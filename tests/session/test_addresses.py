@@ -230,6 +230,22 @@ def test_an_address_found_twice_is_tried_once(attempts: Attempts) -> None:
         assert attempts.to() == [dead[4][:2], alive[4][:2]]
 
 
+def test_the_last_of_many_addresses_has_its_turn(attempts: Attempts) -> None:
+    """Dozens of dead ones before it do not use up the time: their head starts are shorter then."""
+    with contextlib.ExitStack() as stack:
+        dead = [stack.enter_context(unanswering()) for _ in range(59)]
+        alive = stack.enter_context(listening())
+        now = 0.0
+
+        def clock() -> float:
+            nonlocal now
+            now += 0.03
+            return now
+
+        assert connected(*dead, alive, timeout=10.0, clock=clock) == alive[4][:2]
+    eventually(lambda: attempts.open() == 0)
+
+
 def test_fifty_addresses_leave_one_socket(attempts: Attempts) -> None:
     """However many are under way, those that did not win are closed."""
     with contextlib.ExitStack() as stack:
