@@ -18,6 +18,21 @@ _NAMED = ("username", "password", "token", "host", "port", "ssl_context", "ca_fi
 _FURTHER = frozenset({"ssl", "ssl_kwargs", "cert_file", "key_file", "socket_timeout", "tcp_nodelay"})
 
 
+def _settings(name: str, settings: SessionSettings | None, single: dict[str, Any]) -> SessionSettings:
+    """The settings of an account: given as they are, or one by one."""
+    unknown = sorted(single.keys() - _FURTHER - set(_NAMED))
+    if unknown:
+        near = difflib.get_close_matches(unknown[0], [*_NAMED, *_FURTHER], n=1)
+        hint = f"; did you mean {near[0]}?" if near else ""
+        raise ConfigError(f"account {name!r}: there is no setting {unknown[0]!r}{hint}")
+    given = sorted(key for key, value in single.items() if value is not None)
+    if settings is None:
+        return SessionSettings(**{key: single[key] for key in given})
+    if given:
+        raise ConfigError(f"account {name!r} has settings=, so {', '.join(given)} must go into them")
+    return settings
+
+
 class Account:
     """One account of a pool.
 
@@ -57,11 +72,6 @@ class Account:
     ) -> None:
         if not isinstance(name, str) or not name:
             raise ConfigError(f"an account's name is a non-empty text, not {name!r}")
-        unknown = sorted(session_settings.keys() - _FURTHER)
-        if unknown:
-            near = difflib.get_close_matches(unknown[0], [*_NAMED, *_FURTHER], n=1)
-            hint = f"; did you mean {near[0]}?" if near else ""
-            raise ConfigError(f"account {name!r}: there is no setting {unknown[0]!r}{hint}")
         single = {
             "username": username,
             "password": password,
@@ -72,13 +82,13 @@ class Account:
             "ca_file": ca_file,
             **session_settings,
         }
-        given = {key: value for key, value in single.items() if value is not None}
-        if settings is None:
-            settings = SessionSettings(**given)
-        elif given:
-            raise ConfigError(
-                f"account {name!r} has settings=, so {', '.join(sorted(given))} must go into them"
-            )
+        del password, token
+        try:
+            settings = _settings(name, settings, single)
+        finally:
+            # Some show the local variables of where an error passed.
+            single.clear()
+            session_settings.clear()
         self.name = name
         self.settings = settings
         self.reconnect = reconnect
@@ -97,7 +107,7 @@ class Account:
         who: object = settings.username
         if who is None:
             token = settings.token
-            data = token.encode() if isinstance(token, str) else token
+            data = token.encode(errors="surrogatepass") if isinstance(token, str) else token
             who = hashlib.blake2b(data).digest() if isinstance(data, bytes) else data
         return settings.host, settings.port, settings.username is None, who
 

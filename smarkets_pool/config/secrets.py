@@ -60,15 +60,36 @@ class FileSecret:
         return value
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
 class LiteralSecret:
-    """A secret that stands in the configuration itself."""
+    """A secret that stands in the configuration itself.
 
-    value: str = dataclasses.field(repr=False)
+    No dataclass, unlike the others: ``dataclasses.asdict`` of a configuration would have it in plain. Nor is
+    it pickled.
+    """
+
+    __slots__ = ("_value",)
+
+    def __init__(self, value: str) -> None:
+        self._value = value
+
+    def __repr__(self) -> str:
+        return "LiteralSecret()"
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, LiteralSecret) and self._value == other._value
+
+    def __hash__(self) -> int:
+        return hash(self._value)
+
+    def __deepcopy__(self, memo: object) -> LiteralSecret:
+        return self
+
+    def __reduce__(self) -> str:
+        raise TypeError('a secret is not pickled: say { env = "NAME" } or { file = "path" } instead')
 
     def __call__(self) -> str:
         """The secret."""
-        return self.value
+        return self._value
 
 
 def _from_environment(name: str) -> tuple[str, str]:

@@ -65,6 +65,10 @@ def liability_points(side: int, price: int, quantity: int) -> int:
 # --- one account -------------------------------------------------------------------------------
 
 
+def _digest(secret: bytes | str) -> bytes:
+    return hashlib.sha256(secret.encode() if isinstance(secret, str) else secret).digest()
+
+
 class ExchangeAccount:
     """One customer of the exchange.
 
@@ -95,8 +99,9 @@ class ExchangeAccount:
         self.history: deque[tuple[int, Message]] = deque(maxlen=history_limit)
         self.orders: dict[int, Order] = {}
         self.live_orders: dict[int, Order] = {}
-        self._password = password.encode()
-        self._token = token.encode() if isinstance(token, str) else token
+        # Digests: nothing that shows an exchange's objects shows a secret.
+        self._password = _digest(password)
+        self._token = _digest(token)
 
     def __repr__(self) -> str:
         return (
@@ -106,11 +111,11 @@ class ExchangeAccount:
 
     def has_password(self, password: str) -> bool:
         """Whether this is the account's password; an account without one cannot log in by it."""
-        return bool(self._password) and hmac.compare_digest(self._password, password.encode())
+        return bool(password) and hmac.compare_digest(self._password, _digest(password))
 
     def has_token(self, token: bytes) -> bool:
         """Whether this is the account's token; an account without one cannot log in by it."""
-        return bool(self._token) and hmac.compare_digest(self._token, token)
+        return bool(token) and hmac.compare_digest(self._token, _digest(token))
 
     # --- events ---
 
@@ -218,12 +223,11 @@ class Accounts:
             account_id=len(self) + 1,
         )
         if token:
-            self._index_token(account, token.encode() if isinstance(token, str) else token)
+            self._index_token(account, _digest(token))
         self._by_username[username] = account
         return account
 
-    def _index_token(self, account: ExchangeAccount, token: bytes) -> None:
-        digest = hashlib.sha256(token).digest()
+    def _index_token(self, account: ExchangeAccount, digest: bytes) -> None:
         if digest in self._by_digest:
             raise ConfigError(
                 f"accounts {self._by_digest[digest].username!r} and {account.username!r} share a token"
@@ -237,5 +241,5 @@ class Accounts:
 
     def by_token(self, token: bytes) -> ExchangeAccount | None:
         """The account with this token, or None."""
-        account = self._by_digest.get(hashlib.sha256(token).digest())
+        account = self._by_digest.get(_digest(token))
         return account if account is not None and account.has_token(token) else None

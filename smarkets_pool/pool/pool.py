@@ -266,7 +266,12 @@ class Pool:
         settings = old.settings
         kept: dict[str, Any] = {} if "settings" in changes else settings.as_arguments()
         kept.update(reconnect=old.reconnect, timeouts=old.timeouts, cancel_on_failure=old.cancel_on_failure)
-        account = Account(name, **{**kept, **changes})
+        try:
+            account = Account(name, **{**kept, **changes})
+        finally:
+            # They hold secrets, and some show the local variables of where an error passed.
+            kept.clear()
+            changes.clear()
         account.check()
         self._check_unique(account, besides=name)
         return self._replace(account)

@@ -31,8 +31,9 @@ class Received:
     """
 
     name: str
-    payload: seto.Payload
-    data: bytes
+    # Neither is in the repr: a login's has the secret, and any is long.
+    payload: seto.Payload = dataclasses.field(repr=False)
+    data: bytes = dataclasses.field(repr=False)
     seq: int
     is_replay: bool
     received_at: float
@@ -45,7 +46,7 @@ class LoginReceived:
     ``session`` is the id of a session it wants to resume, ``first`` whether the number is 1.
     """
 
-    login: seto.Login
+    login: seto.Login = dataclasses.field(repr=False)
     session: str | None
     seq: int
 

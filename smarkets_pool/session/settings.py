@@ -18,8 +18,35 @@ Secret = str | bytes | Callable[[], str | bytes]
 DEFAULT_HOST = "stream.smarkets.com"
 DEFAULT_PORT = 3801
 
+#: Bytes of the longest secret that is taken for one; longer, it is something else by mistake.
+_LONGEST_SECRET = 1 << 16
+
 #: Settings that only TLS has a use for.
 _TLS = ("ssl_context", "ssl_kwargs", "ca_file", "cert_file", "key_file")
+
+
+class _Hidden:
+    """Holds a secret where an object's attributes may be shown: by ``vars``, a debugger, an error report.
+
+    A copy of the object has the same one. Pickled, a secret would be anybody's who reads the bytes: only one
+    that is a function can be.
+    """
+
+    __slots__ = ("value",)
+
+    def __init__(self, value: Secret | None) -> None:
+        self.value = value
+
+    def __repr__(self) -> str:
+        return "None" if self.value is None else "<not shown>"
+
+    def __deepcopy__(self, memo: object) -> _Hidden:
+        return self
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        if self.value is None or callable(self.value):
+            return _Hidden, (self.value,)
+        raise TypeError("a password or token is not pickled: give it as a function that knows where it is")
 
 
 class SessionSettings:
@@ -40,7 +67,7 @@ class SessionSettings:
         cert_file, key_file: our own certificate and its key, PEM files, for an exchange that asks who we
             are; without key_file the key is in cert_file. The key must not be encrypted.
 
-    The secrets are in no ``repr``.
+    The secrets are in no ``repr`` and not in ``vars()``.
     """
 
     def __init__(
@@ -61,8 +88,8 @@ class SessionSettings:
         key_file: str | None = None,
     ) -> None:
         self.username = username
-        self.password = password
-        self.token = token
+        self._password = _Hidden(password)
+        self._token = _Hidden(token)
         self.host = host
         self.port = port
         self.ssl = ssl
@@ -81,6 +108,24 @@ class SessionSettings:
     def __repr__(self) -> str:
         scheme = "tls" if self.ssl else "tcp"
         return f"<SessionSettings {self.login_name!r} at {scheme}://{self.host}:{self.port}>"
+
+    @property
+    def password(self) -> Secret | None:
+        """The password, or the function that gives it."""
+        return self._password.value
+
+    @password.setter
+    def password(self, password: Secret | None) -> None:
+        self._password = _Hidden(password)
+
+    @property
+    def token(self) -> Secret | None:
+        """The token, or the function that gives it."""
+        return self._token.value
+
+    @token.setter
+    def token(self, token: Secret | None) -> None:
+        self._token = _Hidden(token)
 
     @property
     def login_name(self) -> str:
@@ -187,6 +232,8 @@ def _login(settings: SessionSettings) -> seto.Login | str:
         return f"the {what} is to be a non-empty text or bytes, and a {type(value).__name__} came"
     try:
         data = value.encode() if isinstance(value, str) else value
+        if len(data) > _LONGEST_SECRET:
+            return f"the {what} has {len(data)} bytes, and the longest that is sent has {_LONGEST_SECRET}"
         if what == "token":
             return seto.Login(cookie=data)
         return seto.Login(username=settings.username, password=data.decode())
