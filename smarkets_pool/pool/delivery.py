@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
 from types import GenericAlias
-from typing import TYPE_CHECKING, Any, Generic, Protocol, overload
-
-from google.protobuf.message import Message
+from typing import TYPE_CHECKING, Any, Generic
 
 from smarkets_pool.wire.payloads import MESSAGE_CLASSES, PAYLOAD_NAMES, REQUEST_NAMES
 from smarkets_pool.wire.schema import seto_pb2 as seto
@@ -29,7 +26,6 @@ __all__ = [
     "DELIVERY_NAMES",
     "Delivery",
     "LIFECYCLE",
-    "LifecycleEvent",
     "MARKET_NAMES",
     "NEVER_DELIVERED",
     "MemberDownEvent",
@@ -38,8 +34,6 @@ __all__ = [
     "MemberSlowHandler",
     "MemberStalled",
     "MemberUp",
-    "Registrable",
-    "Registration",
 ]
 
 
@@ -180,42 +174,3 @@ class Delivery(Generic[M_co]):
         # typing's own would try to note the parameter on each ``Delivery[X](...)``, and a frozen dataclass
         # with slots answers that with a TypeError before Python 3.13.
         __class_getitem__ = classmethod(GenericAlias)
-
-
-# --- the types of handlers -----------------------------------------------------------------------
-
-LifecycleEvent = MemberRecovering | MemberUp | MemberDownEvent | MemberGap | MemberStalled | MemberSlowHandler
-#: What a handler can be registered for by class.
-Registrable = TypeVar("Registrable", bound=Message | LifecycleEvent)
-
-_Wanted_contra = TypeVar("_Wanted_contra", contravariant=True)
-_Taken_contra = TypeVar("_Taken_contra", contravariant=True)
-_Result_co = TypeVar("_Result_co", covariant=True)
-#: What a handler really takes, which may be more than it is registered for.
-_Taken = TypeVar("_Taken", bound=Any)
-_Result = TypeVar("_Result")
-
-
-class Takes(Protocol[_Wanted_contra, _Taken_contra, _Result_co]):
-    """A callable of one argument: it takes what is wanted, and it says what it takes."""
-
-    @overload
-    def __call__(self, delivery: _Wanted_contra, /) -> _Result_co: ...
-    @overload
-    def __call__(self, delivery: _Taken_contra, /) -> _Result_co: ...
-
-
-class Registration(Protocol[M_co]):
-    """What ``pool.on`` with a class gives: a decorator for handlers that take ``Delivery`` of that class.
-
-    It gives the handler back with its own type, so that decorators can be stacked. A checker has no word for
-    "any type that takes at least this", hence the union: the first half is for functions and what was
-    decorated already, and from the second one a lambda learns the type of its argument.
-    """
-
-    def __call__(
-        self,
-        handler: Takes[Delivery[M_co], _Taken, _Result] | Callable[[Delivery[M_co] | _Taken], _Result],
-        /,
-    ) -> Callable[[_Taken], _Result]:
-        """Register the handler and return it."""

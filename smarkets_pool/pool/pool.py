@@ -31,12 +31,11 @@ from smarkets_pool.pool.delivery import (
     MARKET_NAMES,
     NEVER_DELIVERED,
     Delivery,
-    Registrable,
-    Registration,
 )
 from smarkets_pool.pool.governor import Governor
 from smarkets_pool.pool.inbox import ErrorHandler
 from smarkets_pool.pool.member import Member
+from smarkets_pool.pool.registration import Registrable, Registration
 from smarkets_pool.pool.runtime import Runtime
 from smarkets_pool.pool.state import UP
 from smarkets_pool.pool.supervisor import Supervisor
