@@ -20,7 +20,6 @@ from smarkets_pool.exchange import EmbeddedExchange
 from smarkets_pool.pool.resolver import Resolver
 from smarkets_pool.pool.runtime import Runtime
 from smarkets_pool.session.addresses import Address
-from tests.rig.peers import Unanswering
 from tests.rig.pooling import AT_ONCE, Record
 from tests.rig.waiting import eventually
 
@@ -347,32 +346,3 @@ def test_a_name_that_does_not_exist_is_tried_again() -> None:
         (down,) = record.of("member.down", "m0")
         assert isinstance(down.message.error, ConnectionError)
         assert "'exchange.example' cannot be resolved" in down.message.reason
-
-
-def test_dead_addresses_cost_a_pool_neither_members_nor_descriptors() -> None:
-    """Every member gets through, although two of three addresses are silent, and no attempt is left open."""
-    count = 40
-    with (
-        Unanswering() as first,
-        Unanswering() as second,
-        EmbeddedExchange(accounts=count, tls=False) as exchange,
-    ):
-        dead = {(first.host, first.port), (second.host, second.port)}
-        found: list[Address] = [
-            (socket.AF_INET, socket.SOCK_STREAM, 6, "", place)
-            for place in (*sorted(dead), (exchange.host, exchange.port))
-        ]
-        with Pool(accounts_at(exchange, count, HOST), runtime=Resolving(lambda *_: found)) as pool:
-            pool.wait_until_up(timeout=20)
-            assert sum(member.stats()["connection_number"] for member in pool) == count
-            eventually(lambda: not dead & set(unanswered()))
-
-
-def unanswered() -> Iterator[tuple[str, int]]:
-    """Where connection attempts without an answer lead, by the system's own table."""
-    with open("/proc/self/net/tcp") as table:
-        for line in list(table)[1:]:
-            remote, state = line.split()[2:4]
-            if state == "02":  # SYN_SENT
-                address, port = remote.split(":")
-                yield socket.inet_ntoa(bytes.fromhex(address)[::-1]), int(port, 16)
