@@ -208,13 +208,13 @@ class ReconnectPolicy(_Policy):
 
     RULES: ClassVar[Mapping[str, Rule]] = {
         "backoff": (lambda value: isinstance(value, Backoff), "a Backoff"),
-        "stable_after": (_from(0), "seconds"),
+        "stable_after": (_from(0), "seconds, 0 or more"),
         "max_attempts": (
             lambda value: value is None or _is_count(value),
             "a whole number from 1; with none at all there is no limit",
         ),
         "max_broken": (_is_count, "a whole number from 1"),
-        "login_rate": (_above_zero, "logins per second"),
+        "login_rate": (_above_zero, "logins per second, more than 0"),
         "login_burst": (_is_count, "a whole number from 1"),
     }
 

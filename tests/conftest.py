@@ -23,7 +23,7 @@ settings.load_profile("default")
 
 HERE = pathlib.Path(__file__).parent
 #: Folders whose tests open sockets or spawn greenlets.
-LIVE = {"pool", "session", "exchange_live", "cli", "examples", "vendor"}
+LIVE = {"config", "pool", "session", "exchange_live", "cli", "examples", "vendor"}
 
 
 @pytest.fixture(scope="session", autouse=True)

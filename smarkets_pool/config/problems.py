@@ -70,16 +70,19 @@ def _unfinished(text: str) -> int | None:
     return next((start for start, _, said in _statements(text) if said is None), None)
 
 
+#: Characters of a value in a sentence.
+_LONG = 60
+
+
 def in_toml(value: object) -> str:
     """A value fit for a sentence: single ones as they stand in a file, others only by what they are."""
-    if isinstance(value, bool):
-        return str(value).lower()
-    if isinstance(value, str):
-        return repr(value)
     if isinstance(value, (dict, list)):
         # What stands in them may be a secret that slipped.
         return "a table" if isinstance(value, dict) else "a list"
-    return str(value)
+    if isinstance(value, bool):
+        return str(value).lower()
+    said = repr(value) if isinstance(value, str) else str(value)
+    return said if len(said) <= _LONG else f"{said[:_LONG]}..."
 
 
 class Locator:

@@ -23,7 +23,7 @@ from smarkets_pool.config.keys import (
     Key,
 )
 from smarkets_pool.config.kinds import KINDS
-from smarkets_pool.config.problems import Path, Problem, Problems, in_words, parse, suggestion
+from smarkets_pool.config.problems import Path, Problem, Problems, in_toml, in_words, parse, suggestion
 from smarkets_pool.config.secrets import LiteralSecret, who_else_reads
 from smarkets_pool.exceptions import ConfigError
 from smarkets_pool.policies import Backoff, ReconnectPolicy, TimeoutPolicy
@@ -36,8 +36,7 @@ __all__ = ["AccountEntry", "PoolConfig", "load", "read", "read_text"]
 _P = TypeVar("_P", Backoff, ReconnectPolicy, TimeoutPolicy)
 
 _CREDENTIALS = frozenset({"username", "password", "token"})
-#: Keys that errors about TLS name; the ones that the others need come first.
-_TLS = ("key_file", "cert_file", "ca_file")
+_TLS = frozenset({"key_file", "cert_file", "ca_file"})
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -154,6 +153,7 @@ class _Reader:
         self._readable_by = readable_by
         self._said_readable = False
         self._said_of_defaults: set[tuple[Path, str]] = set()
+        self._defaults_lack: frozenset[str] = frozenset()
         self._logins: dict[tuple[object, ...], str] = {}
 
     def config(self, path: str, data: Mapping[str, Any]) -> PoolConfig:
@@ -166,6 +166,7 @@ class _Reader:
         timeouts = self._timeouts(("timeouts",), self._table(("timeouts",), data), TimeoutPolicy())
         defaults = self._table(("defaults",), data)
         shared = self._values(("defaults",), defaults, DEFAULTS)
+        self._defaults_lack = _TLS & defaults.keys() - shared.keys()
         shared["subscriptions"] = self._subscriptions(("defaults", "subscriptions"), defaults)
         tables = self._accounts(data)
         entries = {}
@@ -205,7 +206,7 @@ class _Reader:
         timeouts: TimeoutPolicy,
     ) -> AccountEntry | None:
         path = ("accounts", name)
-        if name in ACCOUNT and not isinstance(tables[name], dict):
+        if name in ACCOUNT and not _is_account(tables[name]):
             self._problems.add(path, f"{name} is a single account's: put it into [accounts.NAME]")
             return None
         table = self._table(path, tables)
@@ -239,7 +240,10 @@ class _Reader:
             self._problems.add(path, str(error))
             return False
         found = list(account.settings.problems())
-        if account.settings.ssl and not found:
+        if _TLS & table.keys() - own.keys() or self._defaults_lack:
+            # A file that could not be read is missing now; what follows from that is not told.
+            found = [sentence for sentence in found if not any(key in sentence for key in _TLS)]
+        elif account.settings.ssl and not found:
             try:
                 context_for(account.settings)
             except ConfigError as error:
@@ -252,7 +256,7 @@ class _Reader:
 
     def _tell_of_settings(self, path: Path, sentence: str, own: Mapping[str, Any]) -> None:
         """At the key that a sentence is about; if that is in ``[defaults]``, only once."""
-        about = next((key for key in _TLS if key in sentence), None)
+        about = next((key for key in ("key_file", "cert_file", "ca_file") if key in sentence), None)
         if about is not None:
             path = (*path, about) if about in own else ("defaults", about)
             if (path, sentence) in self._said_of_defaults:
@@ -347,8 +351,9 @@ class _Reader:
             try:
                 # With nothing else changed, so that each line has its own problem.
                 kind.check_field(name, table[name])
-            except ConfigError as error:
-                self._problems.add((*path, name), _said(error))
+            except ConfigError:
+                said = f"{name} is to be {kind.RULES[name][1]}, not {in_toml(table[name])}"
+                self._problems.add((*path, name), said)
             else:
                 changes[name] = table[name]
         try:
@@ -356,6 +361,11 @@ class _Reader:
         except ConfigError as error:
             self._problems.add(path, _said(error))
             return base
+
+
+def _is_account(table: Any) -> bool:
+    """Whether what has a key's name is an account all the same, and not its value in the wrong place."""
+    return isinstance(table, dict) and not table.keys().isdisjoint(ACCOUNT)
 
 
 def _credentials_in_doubt(table: Mapping[str, Any], own: Mapping[str, Any]) -> bool:

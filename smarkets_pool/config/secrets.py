@@ -92,6 +92,10 @@ class LiteralSecret:
         return self._value
 
 
+#: Bytes of a file that can be one.
+_LONGEST = 1 << 16
+
+
 def _from_environment(name: str) -> tuple[str, str]:
     """The secret, or what is wrong with it."""
     value = os.environ.get(name, "")
@@ -112,11 +116,13 @@ def _from_file(path: str) -> tuple[str, str]:
             return "", "is no file that can be read again and again"
         with open(path, "rb") as file:
             who, remedy = who_else_reads(os.fstat(file.fileno()))
-            data = file.read()
+            data = file.read(_LONGEST + 1)
     except (OSError, ValueError) as error:  # the latter for a name that no file can have
         return "", f"cannot be read: {getattr(error, 'strerror', error)}"
     if who:
         return "", f"can be read by {who}: {remedy}"
+    if len(data) > _LONGEST:
+        return "", f"has more than {_LONGEST} bytes, which is no secret"
     try:
         value = data.decode("utf-8-sig").rstrip("\r\n")
     except UnicodeDecodeError:
