@@ -20,6 +20,8 @@ _FURTHER = frozenset({"ssl", "ssl_kwargs", "cert_file", "key_file", "socket_time
 
 def _settings(name: str, settings: SessionSettings | None, single: dict[str, Any]) -> SessionSettings:
     """The settings of an account: given as they are, or one by one."""
+    if not isinstance(name, str) or not name:
+        raise ConfigError(f"an account's name is a non-empty text, not {name!r}")
     unknown = sorted(single.keys() - _FURTHER - set(_NAMED))
     if unknown:
         near = difflib.get_close_matches(unknown[0], [*_NAMED, *_FURTHER], n=1)
@@ -70,8 +72,6 @@ class Account:
         ca_file: str | None = None,
         **session_settings: Any,
     ) -> None:
-        if not isinstance(name, str) or not name:
-            raise ConfigError(f"an account's name is a non-empty text, not {name!r}")
         single = {
             "username": username,
             "password": password,
