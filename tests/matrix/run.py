@@ -90,7 +90,11 @@ class Column:
         """The tests of the checkout; return what pytest counted."""
         venv = Venv(self._python, VENVS / self.version, self._log)
         venv.install("-e", f"{ROOT}[dev]", state=(ROOT / "pyproject.toml").read_text())
-        said = run([venv.python, "-m", "pytest", *paths], self._log, folder=ROOT, limit=SUITE_LIMIT)
+        try:
+            said = run([venv.python, "-m", "pytest", *paths], self._log, folder=ROOT, limit=SUITE_LIMIT)
+        except Failed as failure:
+            counted = re.findall(r"^(\d+ (?:failed|error).*?)(?: in [\d.]+s.*)?$", str(failure), re.MULTILINE)
+            raise Failed(f"{counted[-1]}\n{failure}" if counted else str(failure)) from None
         counted = re.findall(r"^(\d+ passed.*?)(?: in [\d.]+s.*)?$", said, re.MULTILINE)
         if not counted:
             raise Failed("pytest did not say how many tests passed")
@@ -186,8 +190,12 @@ class Report:
 
     @property
     def failures(self) -> list[str]:
-        """First lines of what failed."""
-        return [failure.splitlines()[0] for failure in self._failures]
+        """What failed: the first line of each, and the tests that pytest names."""
+        found = []
+        for failure in self._failures:
+            first, *others = failure.splitlines()
+            found += [first, *(f"  {line}" for line in others if line.startswith(("FAILED ", "ERROR ")))]
+        return found
 
 
 def parse() -> argparse.Namespace:
