@@ -22,7 +22,7 @@ from smarkets_pool.cli.main import cli
 from smarkets_pool.config import TABLES
 from smarkets_pool.config.keys import field_texts
 from smarkets_pool.exchange import EmbeddedExchange, ExchangeSettings
-from smarkets_pool.pool.delivery import MARKET_NAMES, NEVER_DELIVERED
+from smarkets_pool.pool.delivery import LIFECYCLE, MARKET_NAMES, NEVER_DELIVERED
 from smarkets_pool.protocol import State
 from smarkets_pool.protocol.states import TRANSITIONS
 from smarkets_pool.session import SessionSettings
@@ -64,6 +64,16 @@ def payload_names() -> str:
             "yes" if name in MARKET_NAMES and name not in NEVER_DELIVERED else "",
         ]
         rows.append("| " + " | ".join(cells) + " |")
+    return "\n".join(rows) + "\n"
+
+
+def lifecycle() -> str:
+    """What the deliveries of a member's life carry."""
+    rows = ["| name | class | fields | what |", "|---|---|---|---|"]
+    for name, cls in LIFECYCLE.items():
+        fields = ", ".join(f"`{field.name}`" for field in dataclasses.fields(cls))
+        what = _sentence(" ".join(inspect.cleandoc(cls.__doc__ or "").split()))
+        rows.append(f"| `{name}` | `{cls.__name__}` | {fields} | {what} |")
     return "\n".join(rows) + "\n"
 
 
@@ -185,6 +195,7 @@ PARTS: dict[str, Callable[[], str]] = {
     "session-states": session_states,
     "payload-names": payload_names,
     "schema-names": schema_names,
+    "lifecycle": lifecycle,
     "configuration-keys": configuration_keys,
     "python-settings": python_settings,
     "exchange-settings": exchange_settings,

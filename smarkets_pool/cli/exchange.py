@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import pathlib
@@ -38,12 +39,14 @@ __all__ = ["exchange"]
 @click.option(
     "--ready-file",
     type=click.Path(path_type=pathlib.Path, dir_okay=False),
-    help="Written, mode 0600, once it listens: where, and everybody's credentials, as JSON.",
+    help="Written, mode 0600, once it listens, and removed at the end: where, and everybody's credentials, "
+    "as JSON.",
 )
 @click.option(
     "--config-file",
     type=click.Path(path_type=pathlib.Path, dir_okay=False),
-    help="The same as a configuration for the command 'run', mode 0600.",
+    help="The same as a configuration for the command 'run'. A file that is there already is left alone, "
+    "and what you wrote into it meanwhile stays.",
 )
 @click.option("--control", is_flag=True, hidden=True, help="Take commands on standard input, as JSON lines.")
 def exchange(
@@ -63,10 +66,12 @@ def exchange(
     It imitates what is publicly known about the real exchange; nothing here ever speaks to that one.
     """
     over = gevent.event.Event()
-    written: list[pathlib.Path] = []
+    written: dict[pathlib.Path, str] = {}
     for number in (signal.SIGTERM, signal.SIGINT):
         gevent.signal_handler(number, over.set)
     try:
+        if config_file is not None and config_file.exists():
+            raise ConfigError(f"the file {str(config_file)!r} is there already: remove it, or name another")
         served = EmbeddedExchange(
             accounts=accounts,
             markets=markets,
@@ -81,7 +86,7 @@ def exchange(
             for path, text in ((ready_file, json.dumps(where, indent=2)), (config_file, _as_toml(where))):
                 if path is not None:
                     _write_private(path, text)
-                    written.append(path)
+                    written[path] = text
             click.echo(f"listening on {served.host}:{served.port} ({'plain' if no_tls else 'TLS'})", err=True)
             if not written and not control:
                 click.echo("passwords are made up anew: --ready-file or --config-file tells them", err=True)
@@ -91,8 +96,8 @@ def exchange(
     except ConfigError as error:
         raise click.ClickException(str(error)) from error
     finally:
-        for path in written:
-            path.unlink(missing_ok=True)
+        for path, text in written.items():
+            _remove_unchanged(path, text)
 
 
 def _as_toml(where: dict[str, Any]) -> str:
@@ -119,6 +124,13 @@ def _write_private(path: pathlib.Path, text: str) -> None:
     except OSError as error:
         partial.unlink(missing_ok=True)
         raise ConfigError(f"the file {str(path)!r} cannot be written: {error.strerror}") from error
+
+
+def _remove_unchanged(path: pathlib.Path, text: str) -> None:
+    """Passwords that are good for nothing any more go; what somebody has written stays."""
+    with contextlib.suppress(OSError):
+        if path.read_text() == text:
+            path.unlink()
 
 
 def _serve_commands(control: Control, over: gevent.event.Event) -> None:

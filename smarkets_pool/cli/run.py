@@ -24,10 +24,13 @@ from smarkets_pool.config import PoolConfig, load, read
 from smarkets_pool.dispatcher import Dispatcher
 from smarkets_pool.exceptions import ConfigError, Error
 from smarkets_pool.logs import PlaceLog
+from smarkets_pool.session.settings import DEFAULT_HOST
 
 __all__ = ["run"]
 
 _log = PlaceLog("run")
+
+LIVE = " (the vendor's live exchange)"
 
 #: Exit statuses.
 CLEAN, FAILED, UNUSABLE = 0, 1, 2
@@ -78,7 +81,7 @@ def run(
     path = config.absolute()  # the user's code may change the process's folder
     pool, read_config, said = _made(config, handlers)
     if check:
-        click.echo(f"{config}: {said}; nothing was connected to")
+        click.echo(f"{config}: {said}, at {_places(pool)}; nothing was connected to")
         sys.exit(CLEAN)
     with open_view(how) as view:
         view.say(f"{said} from {config}", event="configured", accounts=len(pool))
@@ -140,6 +143,13 @@ def _made(path: pathlib.Path, handlers: str) -> tuple[Pool, PoolConfig, str]:
         _give_up(problems)
     registered = sum(len(entry) for entry in dispatcher.handlers.values()) + len(dispatcher.global_handlers)
     return pool, config, f"{_counted(len(pool), 'account')}, {_counted(registered, 'handler')}"
+
+
+def _places(pool: Pool) -> str:
+    """Where the accounts would log in; the live exchange by name, for a file without ``host`` means it."""
+    places = dict.fromkeys((member.account.settings.host, member.account.settings.port) for member in pool)
+    said = [f"{host}:{port}{LIVE if host == DEFAULT_HOST else ''}" for host, port in places]
+    return ", ".join(said[:5]) + (f" and {len(said) - 5} more" if len(said) > 5 else "")
 
 
 def _counted(number: int, what: str) -> str:
