@@ -118,7 +118,7 @@ def test_changed_accounts_keep_their_place(exchange: EmbeddedExchange) -> None:
         execute(exchange)
         started.record.wait("seto.order_executed", 4, "a")
         assert started.record.numbers("a") == [1, 2, 3, 4]
-        assert peer_of(exchange, 0).subscriptions == {100002}
+        eventually(lambda: peer_of(exchange, 0).subscriptions == {100002})
         assert started.pool["a"].account.timeouts.login == 3.0
 
 

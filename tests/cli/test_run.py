@@ -260,7 +260,8 @@ def test_check_checks_and_connects_to_nothing(silent: RawServer, tmp_path: pathl
     write(tmp_path / "bot.py", "def setup(pool):\n    pool.add_global_handler(print)\n")
     said = checked(tmp_path, "pool.toml", "--handlers", "bot", "--check")
     assert (said.returncode, said.stderr) == (0, "")
-    assert said.stdout == "pool.toml: 2 accounts, 1 handler; nothing was connected to\n"
+    assert said.stdout.startswith("pool.toml: 2 accounts, 1 handler")
+    assert said.stdout.endswith("; nothing was connected to\n")
 
 
 @pytest.mark.parametrize("check", [True, False], ids=["--check", "for real"])
@@ -500,7 +501,7 @@ def test_handlers_may_be_a_function_a_class_a_dispatcher_or_inside_something(
     said = checked(tmp_path, "pool.toml", "--handlers", handlers, "--check")
     assert (said.returncode, said.stderr) == (0, "")
     counted = {0: "no handlers", 1: "1 handler"}.get(count, f"{count} handlers")
-    assert f"2 accounts, {counted};" in said.stdout
+    assert f"2 accounts, {counted}" in said.stdout
 
 
 def test_a_dispatcher_is_checked_against_the_accounts_too(silent: RawServer, tmp_path: pathlib.Path) -> None:
