@@ -22,8 +22,8 @@ settings.register_profile(
 settings.load_profile("default")
 
 HERE = pathlib.Path(__file__).parent
-#: Folders whose tests open sockets or spawn greenlets.
-LIVE = {"config", "pool", "session", "exchange_live", "cli", "examples", "vendor"}
+#: Folders (and a file) whose tests open sockets or spawn greenlets.
+LIVE = {"config", "pool", "session", "exchange_live", "cli", "examples", "secrets", "test_logs.py", "vendor"}
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -69,21 +69,24 @@ def planting(folder: pathlib.Path) -> dict[str, str]:
 
 @functools.cache
 def demos() -> dict[str, Demo]:
-    """Side by side: "lines" (with ``-X dev``), "json", "live", and "stuck", whose terminal is not read."""
+    """Side by side: "lines" (``-X dev``), "json" (``-vv``), "live", and "stuck", whose terminal is not read."""
     with tempfile.TemporaryDirectory(prefix="smarkets-pool-demos-") as name:
         folders = {view: pathlib.Path(name, view) for view in ("lines", "json", "live", "stuck")}
         for folder in folders.values():
             folder.mkdir()
         piped = {
             view: subprocess.Popen(
-                [sys.executable, *options, *DEMO, *more],
+                [sys.executable, *options, *DEMO[:2], *verbose, *DEMO[2:], *more],
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
                 env=planting(folders[view]),
                 text=True,
                 encoding="utf-8",
             )
-            for view, options, more in (("lines", ("-X", "dev"), ()), ("json", (), ("--json",)))
+            for view, options, verbose, more in (
+                ("lines", ("-X", "dev"), (), ()),
+                ("json", (), ("-vv",), ("--json",)),
+            )
         }
         shown = {
             view: Terminal(
