@@ -9,7 +9,7 @@ Every account but the last offers to buy, and the last one sells to whoever does
 in the table, and what ``print`` says above it. ``accounts.toml`` shows all that a file can say.
 """
 
-from smarkets_pool import Delivery, Member, Pool, seto
+from smarkets_pool import UP, Delivery, Member, Pool, seto
 from smarkets_pool.pool import MemberUp
 
 #: The first market and contract of an embedded exchange.
@@ -45,12 +45,22 @@ def setup(pool: Pool) -> None:
         """The seller looks at the market; the wish is kept over reconnects."""
         delivery.member.subscribe(MARKET_ID)
 
+    def sell_to(member: Member, quotes: seto.ContractQuotes) -> None:
+        if member.state is not UP:
+            return  # a reconnect: when it is complete, ``watch`` asks for everything again
+        if quotes.contract_id == CONTRACT_ID and any(bid.quantity for bid in quotes.bids):
+            order(member, seto.SIDE_SELL, 4000)
+
+    @pool.on(seto.MarketQuotes, accounts=[seller])
+    def look(delivery: Delivery[seto.MarketQuotes]) -> None:
+        """The whole market, once after each subscription: somebody may have bid before."""
+        for quotes in delivery.message.contract_quotes:
+            sell_to(delivery.member, quotes)
+
     @pool.on(seto.ContractQuotes, accounts=[seller])
     def take(delivery: Delivery[seto.ContractQuotes]) -> None:
-        """What changed in a contract: somebody bids."""
-        quotes = delivery.message
-        if quotes.contract_id == CONTRACT_ID and any(bid.quantity for bid in quotes.bids):
-            order(delivery.member, seto.SIDE_SELL, 4000)
+        """What changed in a contract: somebody bids now."""
+        sell_to(delivery.member, delivery.message)
 
     @pool.on(seto.OrderExecuted)
     def executed(delivery: Delivery[seto.OrderExecuted]) -> None:

@@ -72,7 +72,7 @@ def test_run_takes_it_with_the_example_handlers(copied: pathlib.Path) -> None:
     """As the first lines of the file say."""
     said = checked(copied.parent, "accounts.toml", "--handlers", "bot", "--check")
     assert (said.returncode, said.stderr) == (0, "")
-    assert said.stdout.startswith("accounts.toml: 3 accounts, 4 handlers")
+    assert said.stdout.startswith("accounts.toml: 3 accounts, 5 handlers")
     assert said.stdout.endswith("; nothing was connected to\n")
 
 
