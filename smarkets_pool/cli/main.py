@@ -16,7 +16,7 @@ __all__ = ["cli"]
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="smarkets-pool")
-@click.option("-v", "--verbose", count=True, help="Log more: warnings; -v what happens; -vv every frame.")
+@click.option("-v", "--verbose", count=True, help="Log more than errors: -v what happens, -vv every frame.")
 def cli(verbose: int) -> None:
     """Many Smarkets streaming-API accounts in one process, and an exchange to try them on."""
     levels = {0: logging.ERROR, 1: logging.INFO}

@@ -96,7 +96,7 @@ def run(
 def _log_to(path: pathlib.Path) -> None:
     """What happens goes into the file, even if standard error is only told of errors."""
     try:
-        handler = logging.FileHandler(path, encoding="utf-8")
+        handler = logging.FileHandler(path, encoding="utf-8", errors="backslashreplace")
     except OSError as error:
         said = f"the log file {str(path)!r} cannot be written: {error.strerror}"
         raise click.ClickException(said) from error

@@ -69,7 +69,7 @@ def planting(folder: pathlib.Path) -> dict[str, str]:
 
 @functools.cache
 def demos() -> dict[str, Demo]:
-    """Side by side: "lines" (``-X dev``), "json" (``-vv``), "live", and "stuck", whose terminal is not read."""
+    """Side by side: "lines" (``-X dev``), "json" (``-vv``), "live", and "stuck": its terminal is not read."""
     with tempfile.TemporaryDirectory(prefix="smarkets-pool-demos-") as name:
         folders = {view: pathlib.Path(name, view) for view in ("lines", "json", "live", "stuck")}
         for folder in folders.values():

@@ -72,7 +72,7 @@ def all_texts(output: str) -> list[str]:
 
 
 def test_the_demo_says_no_secret_in_any_view():
-    """Both streams of the demos of ``test_watch.py``, one under ``python -X dev``, one with every frame logged."""
+    """Both streams of four demos, one under ``python -X dev``, one with every frame logged."""
     haystack = Haystack(planted())
     for view, demo in demos().items():
         assert demo.secrets == len(planted())
