@@ -6,6 +6,7 @@ Signals: SIGTERM and Ctrl-C stop in order, a second one stops at once; SIGHUP re
 from __future__ import annotations
 
 import logging
+import logging.handlers
 import pathlib
 import sys
 from collections.abc import Callable
@@ -31,6 +32,9 @@ __all__ = ["run"]
 _log = PlaceLog("run")
 
 LIVE = " (the vendor's live exchange)"
+
+#: How many accounts a sentence gives reasons for.
+_REASONS = 10
 
 #: Exit statuses.
 CLEAN, FAILED, UNUSABLE = 0, 1, 2
@@ -96,7 +100,8 @@ def run(
 def _log_to(path: pathlib.Path) -> None:
     """What happens goes into the file, even if standard error is only told of errors."""
     try:
-        handler = logging.FileHandler(path, encoding="utf-8", errors="backslashreplace")
+        # Watched: whoever rotates logs puts a new file in its place.
+        handler = logging.handlers.WatchedFileHandler(path, encoding="utf-8", errors="backslashreplace")
     except OSError as error:
         said = f"the log file {str(path)!r} cannot be written: {error.strerror}"
         raise click.ClickException(said) from error
@@ -238,8 +243,9 @@ class _Run:
     def _stop(self) -> int:
         given_up = {member.name: member.given_up for member in self._pool if member.given_up is not None}
         if not self._stop_asked and len(given_up) == len(self._pool):
-            said = "; ".join(f"{name}: {why}" for name, why in given_up.items())
-            self._tell(f"every account is given up: {said}", event="given_up", accounts=given_up)
+            said = "; ".join(f"{name}: {why}" for name, why in list(given_up.items())[:_REASONS])
+            more = f"; and {len(given_up) - _REASONS} more" if len(given_up) > _REASONS else ""
+            self._tell(f"every account is given up: {said}{more}", event="given_up", accounts=given_up)
             least = FAILED
         else:
             least = CLEAN
@@ -259,6 +265,10 @@ class _Run:
         change = reload_accounts(self._pool, self._config, fresh)
         self._config = change.in_force(self._config, fresh)
         self._tell(f"reloaded: {change}", event="reloaded", **change.as_plain())
+        if change.added or change.removed:
+            # No reason to stop, but somebody may have given an account another name.
+            for problem in self._pool.dispatcher.problems([member.name for member in self._pool]):
+                self._tell(f"  handlers: {problem}", event="problem")
 
     # --- what signals ask for (in the hub) -------------------------------------------------------
 

@@ -658,7 +658,7 @@ def test_when_every_account_is_given_up_it_ends_by_itself(
         assert running.end(None) == 1
     for name in ("a", "b"):
         assert running.says(f"{name}: down, ", "UNAUTHORISED", "given up")
-    assert running.says("every account is given up: a: ", "; b: ")
+    assert running.says("every account is given up: ", "a: trying again cannot help: ", "; b: ")
     assert SECRET not in "".join(running.out + running.err)
 
 
@@ -702,6 +702,22 @@ def test_sighup_adds_removes_and_changes_accounts(exchange: EmbeddedExchange, fo
         eventually(lambda: up_at(exchange) == {"a", "c", "d"})
         assert peer_of(exchange, 0) is kept
         assert peer_of(exchange, 2) is not changed
+        assert running.end() == 0
+
+
+def test_sighup_tells_which_handlers_are_left_without_their_account(
+    exchange: EmbeddedExchange, folder: pathlib.Path
+) -> None:
+    """An account with another name is a new one, and a filter for the old one lets nothing through."""
+    write(folder / "bot.py", "def setup(pool):\n    pool.add_handler('member.up', print, accounts=['a'])\n")
+    with Running(folder) as running:
+        running.wait_until_up("a", "b")
+        write(
+            folder / "pool.toml",
+            POLICIES + defaults(exchange) + account(exchange, 0, name="aa") + account(exchange, 1),
+        )
+        assert "added aa; removed a" in hang_up(running)
+        running.wait_for("handlers: ", "of account 'a', and there is no such account; did you mean 'aa'?")
         assert running.end() == 0
 
 
@@ -929,6 +945,16 @@ def test_the_log_file_has_what_happened(folder: pathlib.Path) -> None:
     assert told(log, "stopped in ", "2 logged out, in order")
 
 
+def test_the_log_goes_on_in_a_new_file_when_the_old_one_was_taken_away(folder: pathlib.Path) -> None:
+    """Whoever rotates logs moves the file, and need not tell the process."""
+    with Running(folder, "--log-file", "run.log") as running:
+        running.wait_until_up("a", "b")
+        (folder / "run.log").rename(folder / "old.log")
+        assert running.end() == 0
+    assert told((folder / "old.log").read_text(), "account a: up, after login")
+    assert told((folder / "run.log").read_text(), "stopped in ")
+
+
 def test_a_log_file_that_cannot_be_written_is_named(folder: pathlib.Path) -> None:
     """Before anything else."""
     said = checked(folder, "pool.toml", "--handlers", "bot", "--log-file", "missing/run.log")
@@ -1030,7 +1056,7 @@ def test_a_reader_that_has_gone_is_no_reason_to_stop(
         assert (folder / "status").read_text() == "0\n"
     finally:
         if shell.poll() is None:
-            shell.kill()
+            os.killpg(shell.pid, signal.SIGKILL)
             shell.wait(LIMIT)
         shell.stdout.close()
         shell.stderr.close()
