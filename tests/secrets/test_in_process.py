@@ -16,6 +16,7 @@ from smarkets_pool.config import read_text
 from smarkets_pool.config.secrets import EnvSecret, LiteralSecret
 from smarkets_pool.exceptions import ConfigError, Error
 from smarkets_pool.exchange import EmbeddedExchange, Login
+from smarkets_pool.protocol import LoginReceived, Received, SessionProtocol
 from smarkets_pool.session import Session, SessionSettings, SessionSocket
 from smarkets_pool.session.settings import _LONGEST_SECRET
 from tests.rig import ends as frames
@@ -149,6 +150,16 @@ def test_no_object_shows_a_secret():
         account = Account(CANARY, settings=settings)
         for thing in (settings, account, exchange, exchange.exchange.accounts[CANARY]):
             haystack.add("accounts", *about(thing))
+    client, side = SessionProtocol(), SessionProtocol()
+    client.login(seto.Login(username=CANARY, password=PASSWORD), 0.0)
+    side.expect_login(0.0)
+    login = client.data_to_send()
+    side.receive_data(login)
+    event = side.next_event(0.0)
+    assert isinstance(event, LoginReceived)
+    received = Received("seto.login", seto.Payload(login=event.login), login, 1, False, 0.0)
+    for thing in (client, side, event, received):
+        haystack.add("both sides of a login", CANARY, repr(thing), str(thing))
     for holder in (settings._password, LiteralSecret(PASSWORD)):
         haystack.add("holders", *about(holder, holder=True))
     haystack.add("holders", repr(Login(CANARY, PASSWORD, TOKEN)))
