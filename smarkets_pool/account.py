@@ -11,7 +11,10 @@ from smarkets_pool.exceptions import ConfigError
 from smarkets_pool.policies import ReconnectPolicy, TimeoutPolicy
 from smarkets_pool.session.settings import Secret, SessionSettings
 
-__all__ = ["Account"]
+__all__ = ["Account", "Customer"]
+
+#: Host, port and user name.
+Customer = tuple[str, int, str | None]
 
 _NAMED = ("username", "password", "token", "host", "port", "ssl_context", "ca_file")
 #: Settings of a session that are rarely given: see ``SessionSettings``.
@@ -109,7 +112,20 @@ class Account:
             token = settings.token
             data = token.encode(errors="surrogatepass") if isinstance(token, str) else token
             who = hashlib.blake2b(data).digest() if isinstance(data, bytes) else data
+        if getattr(who, "__hash__", None) is None:
+            who = id(who)  # a callable object that is equal to nothing but itself
         return settings.host, settings.port, settings.username is None, who
+
+    @property
+    def customer(self) -> Customer:
+        """Whose account this is, as far as one can see: host, port, and user name if there is one."""
+        return self.settings.host, self.settings.port, self.settings.username
+
+    def is_customer(self, other: Customer) -> bool:
+        """Whether a position of that customer may go on here; a token may have been of the same one."""
+        *place, username = self.customer
+        *other_place, other_username = other
+        return place == other_place and (username == other_username or None in (username, other_username))
 
     def check(self) -> None:
         """Refuse what cannot work.

@@ -129,7 +129,7 @@ def _write_private(path: pathlib.Path, text: str) -> None:
 def _remove_unchanged(path: pathlib.Path, text: str) -> None:
     """Passwords that are good for nothing any more go; what somebody has written stays."""
     with contextlib.suppress(OSError):
-        if path.read_text() == text:
+        if path.read_bytes() == text.encode():
             path.unlink()
 
 

@@ -61,8 +61,8 @@ class Reload:
 
         Without what failed and what was ignored: both would never be looked at again.
         """
-        accounts = {name: entry for name, entry in now.accounts.items() if name not in self.failed}
-        accounts |= {name: before.accounts[name] for name in self.failed if name in before.accounts}
+        accounts = dict(now.accounts)
+        accounts.update((name, before.accounts[name]) for name in self.failed if name in before.accounts)
         return dataclasses.replace(
             now,
             accounts=accounts,
@@ -114,7 +114,9 @@ def reload_accounts(pool: Pool, before: PoolConfig, now: PoolConfig) -> Reload:
     moving = each(_taking_over(changing, before, now), pool.remove)
     settled = each([name for name in changing if name not in moving and name not in failed], change)
     moved = each(list(moving), add)
-    retried = each([name for name in now.accounts if name in same and pool[name].given_up], pool.restart)
+    retried = each(
+        [name for name in now.accounts if name in same and name in pool and pool[name].given_up], pool.restart
+    )
     added = each([name for name in now.accounts if name not in pool and name not in failed], add)
     changed = {*settled, *moved}
     ignored = (("reconnect", "[reconnect]"), ("timeouts", "[timeouts]"), ("store", "store in [pool]"))

@@ -191,6 +191,7 @@ class _Run:
         self._reload_asked = False
         self._reloading: gevent.Greenlet[..., None] | None = None
         self._stop_asked = False
+        self._over = False
         for name in ("member.up", "member.down", "member.gap", "member.stalled", "member.slow_handler"):
             pool.add_handler(name, self._note)
 
@@ -211,6 +212,10 @@ class _Run:
             self._tell("a second signal: stopped at once", event="stopped", clean=False)
             return FAILED
         finally:
+            self._over = True
+            if self._reloading is not None:
+                # Not earlier: a handler that it waits for has the stop's time to finish, like all others.
+                self._reloading.kill()
             self._view.unwatch()
 
     def _wait(self) -> None:
@@ -232,8 +237,6 @@ class _Run:
                     watcher = gevent.spawn(self._watch_pool)  # a reload has brought new life
         finally:
             watcher.kill()
-            if self._reloading is not None:
-                self._reloading.kill()
 
     def _watch_pool(self) -> None:
         """Ends when every account is given up, or a handler has stopped the pool."""
@@ -278,8 +281,10 @@ class _Run:
         self._wake.set()
 
     def stop_now(self) -> None:
-        """Leave whatever the main greenlet waits for."""
-        gevent.kill(self._main, _AtOnce)
+        """Leave whatever the main greenlet waits for; too late is nothing."""
+        if not self._over:
+            # From here at once, and not in the loop's next turn: by then it may be over.
+            self._main.throw(_AtOnce)
 
     def ask_to_reload(self) -> None:
         """Read the accounts again."""

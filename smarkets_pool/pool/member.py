@@ -304,9 +304,12 @@ class Member:
         """Go on for a member that was replaced: its subscriptions, settings, and whether it traded."""
         for message in former._subscriptions:
             self._subscriptions.note(message)
-        self._known = former._known or former._logins > 0
-        # What the former had seen and not handled comes again: it begins where that one began.
-        self._intake.begin_after(former._intake.baseline)
+        if self.account.is_customer(former.account.customer):
+            self._known = former._known or former._logins > 0
+            # What the former had seen and not handled comes again: it begins where that one ended.
+            self._position, self._saved = former._position, former._saved
+            begun = former._position if former._position is not None else former._intake.baseline
+            self._intake.begin_after(begun)
         former._life.why_down = f"it was replaced: take it from the pool anew, pool[{self.name!r}]"
 
     # --- from one part to the next ---------------------------------------------------------------

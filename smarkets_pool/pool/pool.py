@@ -13,7 +13,7 @@ from typing import Any, TypeVar, overload
 import gevent
 import gevent.event
 
-from smarkets_pool.account import Account
+from smarkets_pool.account import Account, Customer
 from smarkets_pool.config import PoolConfig, load
 from smarkets_pool.dispatcher import BY_DELIVERY, Dispatcher, Handler
 from smarkets_pool.exceptions import (
@@ -111,6 +111,10 @@ class Pool:
         self._members: dict[str, Member] = {}
         #: Who logs in where -> our name for it.
         self._logins: dict[tuple[object, ...], str] = {}
+        #: The other way round; two while an account is being replaced.
+        self._keys: dict[str, set[tuple[object, ...]]] = {}
+        #: Whose position stands under a name in the store; kept when an account is removed.
+        self._customers: dict[str, Customer] = {}
         #: Accounts that a call is taking out or replacing; a second one at a time would leave two members.
         self._in_change: set[str] = set()
         self._error_handlers: list[ErrorHandler] = []
@@ -213,14 +217,17 @@ class Pool:
     def remove(self, name: str, *, timeout: float = 10.0) -> None:
         """Log an account out, let its handlers finish, and forget it. Its position stays in the store.
 
-        Handlers that still run when ``timeout`` seconds are over are killed.
+        Handlers that still run when ``timeout`` seconds are over are killed. Interrupted (a
+        ``gevent.Timeout``) it leaves the account stopped, and is to be called again.
 
         Raises:
             KeyError: no such account.
             ConcurrentUseError: it is being removed, updated or restarted already.
         """
-        with self._changing(name):
-            self._take_out(name, timeout)
+        with self._changing(name) as member:
+            self._log_out(member, timeout)
+            self._strike_off(name)
+            self._on_member_change()
 
     @contextlib.contextmanager
     def _changing(self, name: str, *, inside_handler: bool = True) -> Iterator[Member]:
@@ -234,7 +241,8 @@ class Pool:
             # before that would be given it again.
             raise UsageError(
                 f"a handler of account {name!r} cannot replace it while it runs: "
-                "use gevent.spawn(pool.restart, name), or update, and return"
+                "use gevent.spawn(pool.restart, name) and return; for update spawn a function of your own, "
+                "since gevent shows the arguments of a greenlet that fails"
             )
         self._in_change.add(name)
         try:
@@ -242,20 +250,23 @@ class Pool:
         finally:
             self._in_change.discard(name)
 
-    def _take_out(self, name: str, timeout: float) -> None:
-        member = self[name]
+    def _log_out(self, member: Member, timeout: float) -> None:
+        """End a member: its session, then its handlers."""
         self._retire([member], Deadline.after(timeout, self._runtime.now()))
-        # A handler that still runs must not overlap with those of a member that takes this one's place.
+        self._end_handler(member)
+
+    @staticmethod
+    def _end_handler(member: Member) -> None:
+        """A handler that still runs must not overlap with those of a member that takes this one's place."""
         stuck = member.inbox.greenlet
         if stuck is not None and stuck is not gevent.getcurrent():
             stuck.kill(timeout=1.0)
-        self._strike_off(name)
-        self._on_member_change()
 
     def update(self, name: str, **changes: Any) -> Member:
         """Replace an account's settings (arguments of ``Account``) and connect anew with them.
 
-        What is not named is kept; a quarantine is lifted. The position and subscriptions stay.
+        What is not named is kept; a quarantine is lifted. The subscriptions stay, and so does the position,
+        unless user name, host or port become others: that is another customer, who begins as a new account.
 
         Raises:
             KeyError: no such account. ConfigError: bad settings; the old ones go on then.
@@ -271,8 +282,10 @@ class Pool:
             # They hold secrets, and some show the local variables of where an error passed.
             kept.clear()
             changes.clear()
-        account.check()
-        self._check_unique(account, besides=name)
+        if self._started:
+            self._check_usable(account)
+        else:
+            account.check()
         return self._replace(account)
 
     def restart(self, name: str) -> Member:
@@ -282,17 +295,31 @@ class Pool:
             KeyError: no such account.
             ConcurrentUseError: it is being removed, updated or restarted already.
             UsageError: called by a handler of this very account; spawn a greenlet that does it.
+
+        Interrupted (a ``gevent.Timeout``) it does not wait for the logout any longer, and connects anew.
         """
         return self._replace(self[name].account)
 
     def _replace(self, account: Account) -> Member:
-        with self._changing(account.name, inside_handler=False) as former:
-            self._take_out(account.name, timeout=10.0)
-            member = self._enroll(account)
-            member.inherit(former)
-            if self._started and not self._stopping:
-                member.load()
-                member.start()
+        name = account.name
+        with self._changing(name, inside_handler=False) as former:
+            self._check_unique(account, besides=name)
+            # Nobody else may take the login while we wait for the logout.
+            self._reserve(account)
+            try:
+                self._log_out(former, timeout=10.0)
+            except BaseException:
+                self._cut_off([former])
+                self._end_handler(former)
+                raise
+            finally:
+                # However that ended, the account is not left behind without anybody who connects it.
+                self._strike_off(name)
+                member = self._enroll(account)
+                member.inherit(former)
+                if self._started and not self._stopping:
+                    member.start()
+                self._on_member_change()
             return member
 
     def _check_usable(self, account: Account) -> None:
@@ -334,12 +361,32 @@ class Pool:
             on_error=self._on_handler_error,
         )
         self._members[account.name] = member
-        self._logins[account.login_key] = account.name
+        self._reserve(account)
+        self._forget_another_customer(account)
         return member
 
     def _strike_off(self, name: str) -> None:
         del self._members[name]
-        self._logins = {key: other for key, other in self._logins.items() if other != name}
+        for key in self._keys.pop(name):
+            self._logins.pop(key, None)
+
+    def _reserve(self, account: Account) -> None:
+        """This login is the account's from here, until it is struck off."""
+        # As it is now: settings are plain attributes, and somebody may change them later.
+        key = account.login_key
+        self._logins[key] = account.name
+        self._keys.setdefault(account.name, set()).add(key)
+
+    def _forget_another_customer(self, account: Account) -> None:
+        """The position that stands under this name may be of somebody who had the name before."""
+        before = self._customers.get(account.name)
+        self._customers[account.name] = account.customer
+        if before is None or account.is_customer(before):
+            return
+        try:
+            self._store.forget(account.name)
+        except Exception:  # noqa: BLE001 - what is saved next takes its place
+            _log.exception(account.name, "the position of the login that had this name was not forgotten")
 
     @property
     def dispatcher(self) -> Dispatcher:

@@ -9,6 +9,7 @@ import pytest
 
 from smarkets_pool import DOWN, RECOVERING, UP, Account, MemoryStore, Pool, TimeoutPolicy, eto, seto
 from smarkets_pool.exceptions import (
+    ConfigError,
     ConnectionError,
     HeartbeatTimeout,
     LoggedOut,
@@ -922,3 +923,117 @@ def test_a_handler_that_ends_the_program_is_no_death():
     said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=30)
     assert said.returncode == 7
     assert "died" not in said.stdout + said.stderr
+
+
+def test_another_customer_under_the_same_name_begins_as_a_new_account():
+    """An update to another user name asks the exchange for nothing, and the old position is forgotten."""
+    store = MemoryStore()
+    runtime = Simulated()
+    with simulated_pool(runtime, store=store) as pool:
+        runtime.ends[0].say(execution(5))
+        runtime.settle()
+        assert pool["m0"].position == 5
+        pool.update("m0", username="somebody else")
+        runtime.settle()
+        assert pool["m0"].position is None
+        assert not runtime.ends[-1].logins[0].HasField("account_sequence_64")
+        assert store.load("m0") is None
+
+
+def test_a_removed_name_given_to_another_customer_begins_as_a_new_account():
+    """The position that was kept under the name is not gone on with."""
+    store = MemoryStore()
+    runtime = Simulated()
+    with simulated_pool(runtime, store=store) as pool:
+        runtime.ends[0].say(execution(5))
+        runtime.settle()
+        old = pool["m0"].account
+        pool.remove("m0")
+        pool.add(
+            Account("m0", username="other", password="pw", host=old.settings.host, port=old.settings.port)
+        )
+        runtime.settle()
+        assert not runtime.ends[-1].logins[0].HasField("account_sequence_64")
+
+
+def test_the_same_customer_goes_on_where_it_was():
+    """A new password or token keeps the position."""
+    runtime = Simulated()
+    with simulated_pool(runtime) as pool:
+        runtime.ends[0].say(execution(5))
+        runtime.settle()
+        pool.update("m0", password="new")
+        runtime.settle()
+        assert runtime.ends[-1].logins[0].account_sequence_64 == 5
+
+
+def test_an_update_that_cannot_work_changes_nothing_in_a_running_pool():
+    """A CA file that is not there is refused while the old session goes on."""
+    with EmbeddedExchange(accounts=1) as exchange:
+        pool = Pool([Account("alice", **exchange.settings_for(0))])
+        with pool:
+            pool.wait_until_up(5)
+            member = pool["alice"]
+            with pytest.raises(ConfigError, match=r"ca_file '/no/such\.pem' cannot be read"):
+                pool.update("alice", ca_file="/no/such.pem")
+            assert pool["alice"] is member
+            assert member.state is UP
+
+
+def test_a_restart_that_is_interrupted_connects_anew():
+    """Whoever does not want to wait for a handler has an account that lives all the same."""
+    with EmbeddedExchange(accounts=1) as exchange:
+        pool = Pool([Account("alice", **exchange.settings_for(0))])
+        entered, never = gevent.event.Event(), gevent.event.Event()
+
+        @pool.on("member.up")
+        def up(delivery) -> None:
+            if not entered.is_set():
+                entered.set()
+                never.wait()
+
+        with pool:
+            assert entered.wait(5)
+            with pytest.raises(gevent.Timeout), gevent.Timeout(0.05):
+                pool.restart("alice")
+            pool.wait_until_up(5)
+
+
+def test_a_login_is_not_taken_while_its_account_is_being_updated():
+    """Who comes second is refused, and the update goes through."""
+    with EmbeddedExchange(accounts=2) as exchange:
+        pool = Pool([Account("a", **exchange.settings_for(0))])
+        entered, go_on = gevent.event.Event(), gevent.event.Event()
+
+        @pool.on("member.up")
+        def up(delivery) -> None:
+            if not entered.is_set():
+                entered.set()
+                go_on.wait()
+
+        with pool:
+            assert entered.wait(5)
+            login = exchange.logins[1]
+            update = gevent.spawn(lambda: pool.update("a", username=login.username, password=login.password))
+            eventually(lambda: pool["a"].state is DOWN)
+            with pytest.raises(ConfigError, match="are the same login"):
+                pool.add(Account("b", **exchange.settings_for(1)))
+            go_on.set()
+            update.get(timeout=5)
+            pool.wait_until_up(5)
+            assert pool["a"].account.settings.username == login.username
+
+
+def test_a_token_function_that_cannot_be_hashed_is_a_token_function():
+    """Any callable will do."""
+
+    class Vault:
+        __hash__ = None  # type: ignore[assignment]
+
+        def __eq__(self, other: object) -> bool:
+            return self is other
+
+        def __call__(self) -> str:
+            return "a token"
+
+    assert len(Pool([Account("a", token=Vault()), Account("b", token=Vault())])) == 2
