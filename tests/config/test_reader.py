@@ -651,6 +651,23 @@ def test_what_the_defaults_have_wrong_for_every_account_is_told_once(
     assert said in found[2]
 
 
+@pytest.mark.parametrize("heading", ["[defaults]\n", ""], ids=["defaults", "account"])
+@pytest.mark.parametrize(
+    ("lines", "path"),
+    [
+        ('cert_file = "missing.pem"\nkey_file = "key.pem"', "cert_file"),
+        ('cert_file = "cert.pem"\nkey_file = "open.pem"', "key_file"),
+        ('ca_file = "missing.pem"\nssl = false', "ca_file"),
+    ],
+)
+def test_what_follows_from_a_file_that_cannot_be_used_is_not_told(
+    folder: pathlib.Path, heading: str, lines: str, path: str
+) -> None:
+    """A certificate without its key, or a key without its certificate, because the other one is refused."""
+    (found,) = problems(f"[accounts.a]\ntoken = 't'\n{heading}{lines}\n", folder=folder)
+    assert found[1].endswith(f".{path}")
+
+
 def test_one_login_twice_at_the_same_host_is_told() -> None:
     """By user name, also with a broken password; the same at another host is another one."""
     text = f"""{ALICE}
