@@ -10,6 +10,8 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from smarkets_pool import Account, Pool, seto
 from smarkets_pool.config import TABLES, PoolConfig, load, read, read_text
@@ -867,3 +869,84 @@ def test_every_key_says_what_it_does_and_policies_in_their_own_words() -> None:
         "b": "one and more.",
         "c": "two.",
     }
+
+
+# --- anything at all ------------------------------------------------------------------------------
+
+EXAMPLE = (pathlib.Path(__file__).parent.parent.parent / "examples" / "accounts.toml").read_text()
+#: What a slip of the hand leaves in a file.
+SLIPS = st.sampled_from(
+    [
+        "",
+        "x",
+        '"',
+        "'",
+        "=",
+        "[",
+        "]",
+        "{",
+        "}",
+        ",",
+        ".",
+        "\n",
+        "#",
+        "1",
+        "-",
+        "true",
+        "\x00",
+        "\u2028",
+        '"""',
+    ]
+)
+
+
+@given(st.lists(st.tuples(st.integers(0, len(EXAMPLE)), st.integers(0, 40), SLIPS), min_size=1, max_size=4))
+def test_whatever_is_in_a_file_it_is_told_and_nothing_is_raised(slips: list[tuple[int, int, str]]) -> None:
+    """The example with parts taken out and other things put in: problems by line, each a sentence."""
+    text = EXAMPLE
+    for place, length, put in slips:
+        text = text[:place] + put + text[place + length :]
+    config = read_text(text, readable_by="everybody")
+    assert config.problems  # its secrets are not there
+    lines = [problem.line or 0 for problem in config.problems]
+    assert lines == sorted(lines)
+    assert max(lines) <= text.count("\n") + 1
+    assert all(problem.text and "\n" not in str(problem) for problem in config.problems)
+
+
+NAMES = st.sampled_from([*ACCOUNT, *SUBSCRIPTIONS, *TOP, "env", "file", "x", ""])
+VALUES = st.recursive(
+    st.one_of(
+        st.integers(-(10**30), 10**30),
+        st.floats().map(lambda value: value if value == value else 0.5),
+        st.booleans(),
+        st.sampled_from(["", "x", "a b", "127.0.0.1", "ca.pem"]),
+        st.datetimes().map(lambda value: value.replace(microsecond=0)),
+    ),
+    lambda inner: st.one_of(
+        st.lists(inner, max_size=3),
+        st.dictionaries(NAMES, inner, max_size=4),
+    ),
+    max_leaves=12,
+)
+
+
+def as_toml(value: Any) -> str:
+    """A value in one line."""
+    if isinstance(value, dict):
+        return "{ " + ", ".join(f'"{key}" = {as_toml(inner)}' for key, inner in value.items()) + " }"
+    if isinstance(value, list):
+        return f"[{', '.join(map(as_toml, value))}]"
+    if isinstance(value, bool):
+        return str(value).lower()
+    return f'"{value}"' if isinstance(value, str) else str(value)
+
+
+@given(st.dictionaries(st.sampled_from([*TOP, "x"]), VALUES, min_size=1))
+def test_whatever_the_keys_hold_it_is_told_and_nothing_is_raised(said: dict[str, Any]) -> None:
+    """Any value under any key, tables where texts belong, and the other way round."""
+    text = "\n".join(f"{key} = {as_toml(value)}" for key, value in said.items())
+    config = read_text(text)
+    assert all(problem.line is None or problem.line <= len(said) for problem in config.problems)
+    if not config.problems:
+        Pool.from_config(config)
