@@ -154,7 +154,7 @@ def test_every_place_says_something_and_every_text_gets_what_it_asks_for() -> No
 
 def test_every_record_has_the_account_and_begins_with_it() -> None:
     """Of pool, sessions and exchange: a text, empty where it is about none, and the message has it."""
-    records = [caught.record for caught in trouble().at_root]
+    records = trouble().at_root
     ours = [record for record in records if record.name.split(".")[0] == "smarkets_pool"]
     assert {record.name for record in ours} >= {
         *("smarkets_pool.pool.life", "smarkets_pool.pool.handlers", "smarkets_pool.pool"),
@@ -164,20 +164,19 @@ def test_every_record_has_the_account_and_begins_with_it() -> None:
     for record in ours:
         assert isinstance(record.account, str)
         begins = f"account {record.account}: " if record.account else ""
-        assert record.getMessage().startswith(begins)
-        assert record.account or not record.getMessage().startswith("account ")
+        assert record.message.startswith(begins)
+        assert record.account or not record.message.startswith("account ")
 
 
 def test_records_of_a_pool_have_our_name_of_the_account() -> None:
     """Never the user name, which is the exchange's; also those of the sessions that a pool makes."""
     run = trouble()
-    for caught in run.at_package:
-        record = caught.record
+    for record in run.at_package:
         if record.account and not record.name.startswith("smarkets_pool.exchange."):
             assert record.account in run.names
         if record.name.startswith("smarkets_pool.session") and record.name != "smarkets_pool.session.tls":
             assert record.account in run.names
-    assert CANARY in {caught.record.account for caught in run.at_package}
+    assert CANARY in {record.account for record in run.at_package}
 
 
 def test_a_session_alone_has_the_user_name(kept: Kept) -> None:

@@ -45,10 +45,15 @@ _EXCHANGE = os.path.dirname(smarkets_pool.exchange.__file__) + os.sep
 
 @dataclasses.dataclass(frozen=True)
 class Caught:
-    """A log record, as text with its traceback, and with the variables of the frames that logged it."""
+    """A log record as texts: formatted, its arguments and attributes, its error with variables, and the
+    variables of the frames that logged it. Nothing of it keeps an object of the run alive.
+    """
 
-    record: logging.LogRecord
+    name: str
+    account: object
+    message: str
     text: str
+    attributes: tuple[str, str]
     traceback: str
     stack: str
 
@@ -67,8 +72,17 @@ class _Catch(logging.Handler):
         # The exchange is who a secret is sent to: there it is in what was read.
         if not any(name.startswith(_EXCHANGE) for name in files):
             stack = "\n".join(variables(sys._getframe(1)))
-        traceback = "\n".join(error_texts(record.exc_info[1])) if record.exc_info else ""
-        self.caught.append(Caught(record, self.format(record), traceback, stack))
+        self.caught.append(
+            Caught(
+                record.name,
+                getattr(record, "account", None),
+                record.getMessage(),
+                self.format(record),
+                (repr(record.args), repr(vars(record))),
+                "\n".join(error_texts(record.exc_info[1])) if record.exc_info else "",
+                stack,
+            )
+        )
 
 
 @contextlib.contextmanager
@@ -107,8 +121,6 @@ def trouble() -> Trouble:
         run = _Run(pathlib.Path(folder))
         with all_levels(root, ""), all_levels(package, "smarkets_pool"):
             run.go()
-    for caught in (*root.caught, *package.caught):
-        caught.record.exc_info = None  # its frames would keep all of it alive
     names = {account.name for account in run.accounts}
     return Trouble(run.secrets, names, root.caught, package.caught, run.texts, run.down)
 

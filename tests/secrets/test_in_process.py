@@ -105,9 +105,8 @@ def test_no_secret_in_any_sink_of_a_run_full_of_trouble():
         haystack.add(sink, *texts)
     for where, records in (("root logger", run.at_root), ("package logger", run.at_package)):
         for caught in records:
-            record = caught.record
-            haystack.add(f"records of the {where}", record.getMessage(), caught.text)
-            haystack.add(f"their arguments and attributes ({where})", repr(record.args), repr(vars(record)))
+            haystack.add(f"records of the {where}", caught.message, caught.text)
+            haystack.add(f"their arguments and attributes ({where})", *caught.attributes)
             haystack.add(f"their errors, with variables ({where})", caught.traceback)
             haystack.add(f"variables of who logged ({where})", caught.stack)
     assert len(run.at_root) == len(run.at_package) > 200
