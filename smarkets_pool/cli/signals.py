@@ -15,7 +15,7 @@ __all__ = ["Signals", "ignore_hangup"]
 
 _STOPS = (signal.SIGTERM, signal.SIGINT)
 #: Seconds after a second signal until the process ends without having been able to put anything in order.
-_PATIENCE = 5.0
+_PATIENCE = 3.0
 
 #: The real ones, for a thread that runs beside a loop that does not.
 _start_thread: Callable[..., int] = gevent.monkey.get_original("_thread", "start_new_thread")
@@ -31,7 +31,7 @@ class Signals:
 
     Args:
         stop: for the first SIGTERM or SIGINT.
-        stop_now: for the second one. If the process is still there 5 seconds later, it is ended with
+        stop_now: for the second one. If the process is still there 3 seconds later, it is ended with
             ``status``.
         reload: for each SIGHUP.
     """

@@ -249,6 +249,36 @@ BAD_BOT_SAID = [
 ]
 
 
+#: Runs the command once for each line of arguments: importing everything anew would take most of the time.
+MANY = """
+import json, sys
+from gevent import monkey
+monkey.patch_all()
+from click.testing import CliRunner
+from smarkets_pool.cli.run import run
+
+found = []
+for arguments in json.loads(sys.argv[1]):
+    result = CliRunner().invoke(run, arguments)
+    found.append([result.exit_code, result.stdout, result.stderr])
+print(json.dumps(found))
+"""
+
+
+def all_checked(folder: pathlib.Path, *commands: list[str]) -> list[list[Any]]:
+    """Status, output and errors of ``run`` with each of these arguments, in one process."""
+    said = subprocess.run(
+        [sys.executable, "-c", MANY, json.dumps(commands)],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        timeout=LIMIT,
+        check=True,
+    )
+    found: list[list[Any]] = json.loads(said.stdout)
+    return found
+
+
 def told(text: str, *words: str) -> bool:
     """Whether one line has all these words."""
     return any(all(word in line for word in words) for line in text.splitlines())
@@ -367,21 +397,6 @@ UNUSABLE = [
     ("broken.inner", ("broken.inner: importing it failed:",)),
 ]
 
-#: Runs the command once for each of its arguments; importing everything anew would take most of the time.
-MANY = """
-import json, sys
-from gevent import monkey
-monkey.patch_all()
-from click.testing import CliRunner
-from smarkets_pool.cli.run import run
-
-found = {}
-for handlers in sys.argv[1:]:
-    result = CliRunner().invoke(run, ["pool.toml", "--handlers", handlers])
-    found[handlers] = [result.exit_code, result.stdout, result.stderr]
-print(json.dumps(found))
-"""
-
 
 @pytest.fixture(scope="module")
 def unusable(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[Any]]:
@@ -410,10 +425,9 @@ def unusable(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[Any]]:
         (folder / name).mkdir()
         write(folder / name / "__init__.py", text)
         write(folder / name / "inner.py", QUIET)
-    command = [sys.executable, "-c", MANY, *(handlers for handlers, _ in UNUSABLE)]
-    said = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=LIMIT, check=True)
-    found: dict[str, list[Any]] = json.loads(said.stdout)
-    return found
+    names = [handlers for handlers, _ in UNUSABLE]
+    found = all_checked(folder, *(["pool.toml", "--handlers", name] for name in names))
+    return dict(zip(names, found, strict=True))
 
 
 @pytest.mark.parametrize(("handlers", "words"), UNUSABLE, ids=[handlers for handlers, _ in UNUSABLE])
@@ -454,20 +468,8 @@ def test_an_error_of_the_users_code_is_told_with_its_own_traceback_alone(
     assert "cli/handlers.py" not in shown and "importlib" not in shown
 
 
-@pytest.mark.parametrize(
-    ("handlers", "count"),
-    [
-        ("bot", 1),
-        ("bot:", 1),
-        ("bot:other", 2),
-        ("bot:Bot", 1),
-        ("bot:made", 3),
-        ("bot:Box.inner", 1),
-        ("sub.bot", 0),
-    ],
-)
 def test_handlers_may_be_a_function_a_class_a_dispatcher_or_inside_something(
-    silent: RawServer, tmp_path: pathlib.Path, handlers: str, count: int
+    silent: RawServer, tmp_path: pathlib.Path
 ) -> None:
     """Each kind registers what it says."""
     write(tmp_path / "pool.toml", good_config(silent))
@@ -498,10 +500,19 @@ def test_handlers_may_be_a_function_a_class_a_dispatcher_or_inside_something(
             inner = Bot
         """,
     )
-    said = checked(tmp_path, "pool.toml", "--handlers", handlers, "--check")
-    assert (said.returncode, said.stderr) == (0, "")
-    counted = {0: "no handlers", 1: "1 handler"}.get(count, f"{count} handlers")
-    assert f"2 accounts, {counted}" in said.stdout
+    registered = {
+        "bot": "1 handler",
+        "bot:": "1 handler",
+        "bot:other": "2 handlers",
+        "bot:Bot": "1 handler",
+        "bot:made": "3 handlers",
+        "bot:Box.inner": "1 handler",
+        "sub.bot": "no handlers",
+    }
+    found = all_checked(tmp_path, *(["pool.toml", "--handlers", name, "--check"] for name in registered))
+    for (status, out, err), said in zip(found, registered.values(), strict=True):
+        assert (status, err) == (0, "")
+        assert f"2 accounts, {said}" in out
 
 
 def test_a_dispatcher_is_checked_against_the_accounts_too(silent: RawServer, tmp_path: pathlib.Path) -> None:
@@ -523,14 +534,14 @@ def test_a_dispatcher_is_checked_against_the_accounts_too(silent: RawServer, tmp
 def test_the_command_line_itself_is_checked(tmp_path: pathlib.Path) -> None:
     """No handlers, a folder as the file, a negative time: the usage and status 2."""
     write(tmp_path / "pool.toml", "")
-    for arguments in (
-        ("pool.toml",),
-        (".", "--handlers", "bot"),
-        ("pool.toml", "--handlers", "bot", "--stop-timeout", "-1"),
+    for status, out, err in all_checked(
+        tmp_path,
+        ["pool.toml"],
+        [".", "--handlers", "bot"],
+        ["pool.toml", "--handlers", "bot", "--stop-timeout", "-1"],
     ):
-        said = checked(tmp_path, *arguments)
-        assert (said.returncode, said.stdout) == (2, "")
-        assert "Usage:" in said.stderr
+        assert (status, out) == (2, "")
+        assert "Usage:" in err
 
 
 # --- stopping -------------------------------------------------------------------------------------
