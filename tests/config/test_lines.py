@@ -252,6 +252,12 @@ def test_the_line_and_what_was_likely_meant_are_told(text: str, line: int, hint:
     assert problem.text.endswith(hint)
 
 
+def test_in_a_long_file_an_end_that_is_missing_is_told_at_the_end() -> None:
+    """Its beginning is looked for in short files only: each line could be the end, and is tried."""
+    _, problem = parse('a = """' + "[x]\n" * 1000)
+    assert problem is not None and problem.line == 1001
+
+
 @pytest.mark.parametrize(
     "text", ["a = " + "9" * 5000, "a = " + "[" * 5000 + "]" * 5000], ids=["digits", "depth"]
 )

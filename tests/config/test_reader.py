@@ -272,6 +272,15 @@ token = "t"
     assert Pool.from_toml(path, dispatcher=dispatcher).dispatcher is dispatcher
 
 
+def test_a_store_that_there_is_not_is_refused_by_file_and_program_alike() -> None:
+    """In the same words."""
+    said = "there is no store 'sqlite:///x.db'; there is 'memory'"
+    assert problems(f"{ALICE}[pool]\nstore = 'sqlite:///x.db'\n") == [(5, "pool.store", said)]
+    with pytest.raises(ConfigError) as refused:
+        Pool(store="sqlite:///x.db")
+    assert str(refused.value) == said
+
+
 def test_no_pool_is_made_of_a_file_with_problems(tmp_path: pathlib.Path) -> None:
     """from_toml, load and from_config raise all of them; read does not."""
     path = tmp_path / "pool.toml"
