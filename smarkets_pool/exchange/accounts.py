@@ -1,12 +1,7 @@
 """The exchange's customers: credentials, money, orders, and the numbered history of their events.
 
-Money is counted in *points* of 1/10**8 currency unit, the unit of ``quantity * price``; whole numbers
-all the way, so nothing is ever rounded. Doubles appear only on the wire, made by :func:`currency`.
-
-* A buyer risks ``quantity * price``, a seller ``quantity * (10000 - price)`` (fact sheet 3.1).
-* The liability of an account is the sum over what its orders have executed, at the prices of the
-  executions, and what they still have open, at their limits. Nothing is netted (choice 16).
-* ``available = cash + exposure`` and ``exposure = -liability`` (choice 15).
+The liability of an account is what its orders have open, at their limits, and what its executed bets
+risk (``money.py``). Money it may still risk is its cash less its liability; whole points all the way.
 
 Every event of an account gets the next number of the account's own counter, whichever session caused
 it (fact sheet 3.7). The last ``history_limit`` events are kept for clients that resume (choice 9).
@@ -17,49 +12,19 @@ from __future__ import annotations
 import hashlib
 import hmac
 from collections import deque
-from collections.abc import Iterator
-from decimal import Decimal
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterable, Iterator
+from typing import Any
 
 from google.protobuf.message import Message
 
 from smarkets_pool.exceptions import ConfigError, UsageError
+from smarkets_pool.exchange.money import Bets, NettedBets, SeparateBets, points_from_currency
+from smarkets_pool.exchange.orders import Order, Trade
 from smarkets_pool.exchange.settings import ExchangeSettings
-from smarkets_pool.wire.schema import seto_pb2 as seto
 
-if TYPE_CHECKING:
-    from smarkets_pool.exchange.book import Order
+__all__ = ["Accounts", "ExchangeAccount"]
 
-__all__ = ["Accounts", "ExchangeAccount", "currency", "liability_points", "points_from_currency"]
-
-_POINTS = 10**8
-_PRICE_SCALE = 10_000
 _MAX_UINT32 = 2**32 - 1
-
-
-# --- money -------------------------------------------------------------------------------------
-
-
-def currency(points: int) -> float:
-    """Points as the double that ``available_balance`` and ``exposure`` carry: 10**8 -> 1.0."""
-    return points / _POINTS
-
-
-def points_from_currency(amount: Decimal) -> int:
-    """``Decimal("1.50")`` currency units -> 150000000 points.
-
-    Raises:
-        UsageError: more than eight digits after the point.
-    """
-    points = int(amount.scaleb(8))
-    if Decimal(points).scaleb(-8) != amount:
-        raise UsageError(f"{amount} currency units have more than eight digits after the point")
-    return points
-
-
-def liability_points(side: int, price: int, quantity: int) -> int:
-    """What the owner of ``quantity`` at ``price`` risks, in points."""
-    return quantity * (price if side == seto.SIDE_BUY else _PRICE_SCALE - price)
 
 
 # --- one account -------------------------------------------------------------------------------
@@ -73,9 +38,13 @@ class ExchangeAccount:
     """One customer of the exchange.
 
     ``online`` is the number of logged-in sessions; whoever keeps the sessions keeps it. An account that
-    is not ``is_verified`` cannot log in, one that ``is_suspended`` cannot trade. ``orders`` has every
-    order the account ever had (a dead one must be told from an unknown one), ``live_orders`` the open
-    ones in the order they came.
+    is not ``is_verified`` cannot log in; one that ``is_suspended``, or whose ``trading_suspended``,
+    cannot place orders. ``exposure_limit`` and ``stake_limit`` (points, None = none) bound all it risks
+    and what one order risks.
+
+    ``live_orders`` are the open orders as they came. ``orders`` has the ended ones too (a dead one must
+    be told from an unknown one): all with bets that are still on, and of the others the last
+    ``finished_orders``.
     """
 
     def __init__(
@@ -86,19 +55,30 @@ class ExchangeAccount:
         *,
         cash_points: int,
         history_limit: int,
+        finished_orders: int | None = None,
         account_id: int = 0,
+        settings: ExchangeSettings | None = None,
     ) -> None:
         self.username = username
         self.id = account_id
         self.cash_points = cash_points
-        self.liability_points = 0
+        self.open_points = 0
+        self.exposure_limit: int | None = None
+        self.stake_limit: int | None = None
         self.is_suspended = False
+        self.trading_suspended = False
         self.is_verified = True
         self.online = 0
         self.next_account_sequence = 1
         self.history: deque[tuple[int, Message]] = deque(maxlen=history_limit)
         self.orders: dict[int, Order] = {}
         self.live_orders: dict[int, Order] = {}
+        self._settings = settings or ExchangeSettings()
+        self._finished_orders = self._settings.finished_orders if finished_orders is None else finished_orders
+        self._bets: dict[int, Bets] = {}
+        self._bets_points = 0
+        # Ended orders without bets, oldest first: the next ones to be forgotten.
+        self._over: deque[int] = deque()
         # Digests: nothing that shows an exchange's objects shows a secret.
         self._password = _digest(password)
         self._token = _digest(token)
@@ -129,7 +109,7 @@ class ExchangeAccount:
         # The base class declares no fields; a message without this one is refused by protobuf.
         fields: Any = message
         fields.account_sequence_64 = number
-        if number <= _MAX_UINT32:
+        if number <= _MAX_UINT32 and self._settings.account_sequence_32:
             fields.account_sequence = number
         self.next_account_sequence = number + 1
         kept = type(message)()
@@ -146,7 +126,19 @@ class ExchangeAccount:
         first = position if inclusive else position + 1
         return [message for number, message in self.history if number >= first]
 
-    # --- orders and money ---
+    def shorten_history(self, events: int) -> int:
+        """Keep only the newest ``events`` of the history; return how many went."""
+        gone = max(0, len(self.history) - events)
+        for _ in range(gone):
+            self.history.popleft()
+        return gone
+
+    # --- money ---
+
+    @property
+    def liability_points(self) -> int:
+        """What is at risk: open orders at their limits, and executed bets."""
+        return self.open_points + self._bets_points
 
     @property
     def exposure_points(self) -> int:
@@ -164,13 +156,49 @@ class ExchangeAccount:
             raise UsageError(
                 f"{self.username!r} has {self.available_points} points, not {points}, to reserve"
             )
-        self.liability_points += points
+        self.open_points += points
 
     def release(self, points: int) -> None:
         """Give ``points`` that were reserved back."""
-        if points > self.liability_points:
-            raise UsageError(f"{self.username!r} has {self.liability_points} points reserved, not {points}")
-        self.liability_points -= points
+        if points > self.open_points:
+            raise UsageError(f"{self.username!r} has {self.open_points} points reserved, not {points}")
+        self.open_points -= points
+
+    def bet(
+        self,
+        market_id: int,
+        contract_ids: Iterable[int],
+        contract_id: int,
+        side: int,
+        price: int,
+        quantity: int,
+    ) -> None:
+        """Count an executed bet, or, with a negative quantity, take one back.
+
+        ``contract_ids`` are those of the market that can still win.
+        """
+        bets = self._bets.get(market_id)
+        if bets is None:
+            netted = self._settings.netting == "market"
+            bets = self._bets[market_id] = NettedBets(contract_ids) if netted else SeparateBets()
+        before = bets.risk
+        bets.add(contract_id, side, price, quantity)
+        self._bets_points += bets.risk - before
+
+    def close_bets(self, market_id: int, contract_id: int | None = None) -> None:
+        """Bets in a market, or in one contract of it, were paid or given back."""
+        bets = self._bets.get(market_id)
+        if bets is None:
+            return
+        before = bets.risk
+        if contract_id is None:
+            del self._bets[market_id]
+            self._bets_points -= before
+        else:
+            bets.close(contract_id)
+            self._bets_points += bets.risk - before
+
+    # --- orders ---
 
     def admit(self, order: Order) -> None:
         """Take an order that was accepted into the account's orders."""
@@ -178,8 +206,32 @@ class ExchangeAccount:
         self.live_orders[order.order_id] = order
 
     def retire(self, order: Order) -> None:
-        """Note that an order is filled or cancelled; it stays known."""
+        """Note that an order is open no more; it stays known for a while."""
         del self.live_orders[order.order_id]
+        if not order.trades:
+            self._finish(order)
+
+    def drop_trade(self, order: Order, trade: Trade) -> None:
+        """Note that a bet of an order is over, paid or given back."""
+        order.trades.remove(trade)
+        if not order.trades and order.order_id not in self.live_orders:
+            self._finish(order)
+
+    def hand_over(self, original: Order, replacement: Order) -> None:
+        """Let ``replacement``, admitted already, go on with the bets of an ended order."""
+        replacement.trades, original.trades = original.trades, []
+        for trade in replacement.trades:
+            if trade.buy is original:
+                trade.buy = replacement
+            else:
+                trade.sell = replacement
+        if replacement.trades:
+            self._finish(original)
+
+    def _finish(self, order: Order) -> None:
+        self._over.append(order.order_id)
+        while len(self._over) > self._finished_orders:
+            self.orders.pop(self._over.popleft(), None)
 
 
 # --- all of them -------------------------------------------------------------------------------
@@ -206,8 +258,13 @@ class Accounts:
     def __getitem__(self, username: str) -> ExchangeAccount:
         return self._by_username[username]
 
-    def add(self, username: str, password: str = "", token: bytes | str = b"") -> ExchangeAccount:
+    def add(
+        self, username: str, password: str = "", token: bytes | str = b"", *, remembers: int | None = None
+    ) -> ExchangeAccount:
         """A new account with the opening balance; without password (or token) there is no login by it.
+
+        ``remembers`` so many events and ended orders, instead of ``history_limit`` and
+        ``finished_orders``: for accounts that trade on and on and ask for nothing.
 
         Raises:
             ConfigError: the user name is empty or taken, or the token is another account's.
@@ -219,8 +276,10 @@ class Accounts:
             password,
             token,
             cash_points=points_from_currency(self._settings.opening_balance),
-            history_limit=self._settings.history_limit,
+            history_limit=self._settings.history_limit if remembers is None else remembers,
+            finished_orders=remembers,
             account_id=len(self) + 1,
+            settings=self._settings,
         )
         if token:
             self._index_token(account, _digest(token))

@@ -14,65 +14,19 @@ never matches by itself and knows no money.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from itertools import islice
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any
 
 from sortedcontainers import SortedDict
 
+from smarkets_pool.exchange.orders import Order
 from smarkets_pool.wire.schema import seto_pb2 as seto
 
-if TYPE_CHECKING:
-    from smarkets_pool.exchange.accounts import ExchangeAccount
-
-__all__ = ["Order", "OrderBook"]
+__all__ = ["OrderBook"]
 
 
 def _opposite(side: seto.Side) -> seto.Side:
     return seto.SIDE_SELL if side == seto.SIDE_BUY else seto.SIDE_BUY
-
-
-@dataclass(slots=True, eq=False, kw_only=True)
-class Order:
-    """One order. ``quantity`` is its total; what it executed so far is part of it.
-
-    ``executed_points`` is the sum of price times quantity over its executions, ``seq`` the number of
-    the request that made it.
-    """
-
-    order_id: int
-    account: ExchangeAccount
-    market_id: int
-    contract_id: int
-    side: seto.Side
-    price: int
-    quantity: int
-    tif: seto.TimeInForceType
-    seq: int
-    label: str | None = None
-    reference: int | None = None
-    executed_quantity: int = 0
-    executed_points: int = 0
-    state: Literal["live", "filled", "cancelled"] = "live"
-
-    @property
-    def available_quantity(self) -> int:
-        """What is still open."""
-        return self.quantity - self.executed_quantity
-
-    @property
-    def executed_avg_price(self) -> int:
-        """Mean price of the executions, half up to a whole price; 0 if there were none."""
-        if not self.executed_quantity:
-            return 0
-        return (2 * self.executed_points + self.executed_quantity) // (2 * self.executed_quantity)
-
-    def execute(self, price: int, quantity: int) -> None:
-        """Count one execution."""
-        self.executed_quantity += quantity
-        self.executed_points += price * quantity
-        if not self.available_quantity:
-            self.state = "filled"
 
 
 class _Level:

@@ -59,7 +59,7 @@ class Exchange:
         settings: ExchangeSettings | None = None,
     ) -> None:
         self.settings = settings if settings is not None else ExchangeSettings()
-        self.truth = Truth()
+        self.truth = Truth(self.settings.truth_limit)
         self.faults = Faults(self.truth)
         self.accounts = accounts
         self.engine = Engine(self.settings, self.truth, accounts, markets)
@@ -97,10 +97,7 @@ class Exchange:
             if in_order:
                 del self._sessions[peer.session_id]
         if peer.cancel_on_failure and not in_order:
-            effects = self.engine.cancel_all_of(
-                account, seto.ORDER_CANCELLED_MEMBER_REQUESTED, now_us=self._wall_clock()
-            )
-            self.carry(effects, None, now)
+            self.operate("cancel_all", now, account=account.username)
 
     # --- logins ----------------------------------------------------------------------------------
 
@@ -157,7 +154,9 @@ class Exchange:
 
     def request(self, peer: Peer, account: ExchangeAccount, message: Message, seq: int, now: float) -> None:
         """Carry out a request of a logged-in peer."""
-        effects = self.engine.handle(account, message, seq=seq, now_us=self._wall_clock())
+        effects = self.engine.handle(
+            account, message, seq=seq, now_us=self._wall_clock(), session=peer.session_id
+        )
         self.carry(effects, peer, now)
 
     def carry(self, effects: Iterable[Effect], requester: Peer | None, now: float) -> None:
@@ -186,7 +185,16 @@ class Exchange:
         Raises:
             UsageError: there is no such market.
         """
-        self.carry(self.engine.set_market_state(market_id, state, now_us=self._wall_clock()), None, now)
+        name = seto.MarketStateType.Name(state).removeprefix("MARKET_STATE_")
+        self.operate("set_market_state", now, market_id=market_id, state=name)
+
+    def operate(self, verb: str, now: float, **arguments: object) -> None:
+        """Carry out a verb of the exchange's staff and tell whom it concerns; see ``engine.VERBS``.
+
+        Raises:
+            UsageError: no such verb, wrong arguments, or something they name is not there.
+        """
+        self.carry(self.engine.operate(verb, now_us=self._wall_clock(), **arguments), None, now)
 
     def cut(self, username: str, now: float, *, inside: bool = False, away: float | None = None) -> int:
         """Break the account's connections without a word; return how many there were.

@@ -1,12 +1,13 @@
 """The record of what really happened, to compare with what clients believe.
 
 Append-only: every event of every account in the order it happened, whether or not anybody was
-logged in to hear it, and every fault that was injected. Clients never see it; tests and scenarios read
-it afterwards and ask "is this what your handlers were given?".
+logged in to hear it, and every fault that was injected; as far back as the limit goes. Clients never
+see it; tests and scenarios read it afterwards and ask "is this what your handlers were given?".
 """
 
 from __future__ import annotations
 
+from collections import deque
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -46,15 +47,18 @@ class TruthFault:
 class Truth:
     """What happened, per account, with counters over all of them.
 
-    ``executions`` counts one per fill and side, so a match of two orders counts twice.
+    ``executions`` counts one per fill and side, so a match of two orders counts twice. ``limit`` events
+    are kept per account, the newest; 0 keeps all. ``forgotten`` counts the others.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, limit: int = 0) -> None:
+        self.forgotten = 0
+        self._limit = limit
         self.orders_accepted = 0
         self.executions = 0
         self.executions_away = 0
         self.faults: list[TruthFault] = []
-        self._events: dict[str, list[TruthEvent]] = {}
+        self._events: dict[str, deque[TruthEvent]] = {}
 
     def __repr__(self) -> str:
         return (
@@ -74,7 +78,11 @@ class Truth:
             quantity=_number(message, "quantity"),
             away=away,
         )
-        self._events.setdefault(account, []).append(event)
+        events = self._events.get(account)
+        if events is None:
+            events = self._events[account] = deque(maxlen=self._limit or None)
+        self.forgotten += len(events) == events.maxlen
+        events.append(event)
         self.orders_accepted += name == _ACCEPTED
         if name == _EXECUTED:
             self.executions += 1
@@ -102,6 +110,7 @@ class Truth:
                 "orders_accepted": self.orders_accepted,
                 "executions": self.executions,
                 "executions_away": self.executions_away,
+                "forgotten": self.forgotten,
             },
             "faults": [{"kind": f.kind, "account": f.account, "detail": f.detail} for f in self.faults],
         }

@@ -12,13 +12,8 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from smarkets_pool.exceptions import ConfigError, UsageError
-from smarkets_pool.exchange.accounts import (
-    Accounts,
-    ExchangeAccount,
-    currency,
-    liability_points,
-    points_from_currency,
-)
+from smarkets_pool.exchange.accounts import Accounts, ExchangeAccount
+from smarkets_pool.exchange.money import currency, liability_points, points_from_currency
 from smarkets_pool.exchange.settings import ExchangeSettings
 from smarkets_pool.exchange.truth import Truth, TruthEvent, TruthFault
 from smarkets_pool.wire import units
@@ -280,7 +275,7 @@ def test_truth_as_plain_data_survives_json() -> None:
     assert json.loads(json.dumps(plain)) == plain
     assert plain == {
         "accounts": {"ann": [[1, "seto.order_cancelled", 9, 0, True]]},
-        "counters": {"orders_accepted": 0, "executions": 0, "executions_away": 0},
+        "counters": {"orders_accepted": 0, "executions": 0, "executions_away": 0, "forgotten": 0},
         "faults": [{"kind": "cut", "account": "ann", "detail": "after 100 bytes"}],
     }
 

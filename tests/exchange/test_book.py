@@ -7,7 +7,8 @@ from itertools import count
 import pytest
 
 from smarkets_pool.exchange.accounts import ExchangeAccount
-from smarkets_pool.exchange.book import Order, OrderBook
+from smarkets_pool.exchange.book import OrderBook
+from smarkets_pool.exchange.orders import Order
 from smarkets_pool.wire.schema import seto_pb2 as seto
 
 BUY, SELL = seto.SIDE_BUY, seto.SIDE_SELL

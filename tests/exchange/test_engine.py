@@ -14,9 +14,10 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from smarkets_pool.exceptions import ConfigError, UsageError
-from smarkets_pool.exchange.accounts import Accounts, ExchangeAccount, currency
+from smarkets_pool.exchange.accounts import Accounts, ExchangeAccount
 from smarkets_pool.exchange.engine import Effect, Engine, ToAccount, ToMarket, ToRequester
 from smarkets_pool.exchange.market import Market
+from smarkets_pool.exchange.money import currency
 from smarkets_pool.exchange.settings import ExchangeSettings
 from smarkets_pool.exchange.truth import Truth
 from smarkets_pool.wire.schema import seto_pb2 as seto
@@ -32,7 +33,7 @@ class Rig:
     """An engine with two markets and the accounts ann, bob and cyd."""
 
     def __init__(self, **settings: Any) -> None:
-        self.settings = ExchangeSettings(**settings)
+        self.settings = ExchangeSettings(**{"balance_decimals": 8, **settings})
         self.truth = Truth()
         self.accounts = Accounts(self.settings)
         self.ann, self.bob, self.cyd = (self.accounts.add(name) for name in ("ann", "bob", "cyd"))
@@ -61,7 +62,14 @@ class Rig:
         return order_id
 
     def state(self, state: seto.MarketStateType) -> list[Effect]:
-        return self.engine.set_market_state(MARKET, state, now_us=NOW)
+        return self.operate("set_market_state", market_id=MARKET, state=short(state))
+
+    def operate(self, verb: str, **arguments: object) -> list[Effect]:
+        return self.engine.operate(verb, now_us=NOW, **arguments)
+
+
+def short(state: int) -> str:
+    return seto.MarketStateType.Name(state).removeprefix("MARKET_STATE_")
 
 
 @pytest.fixture
@@ -493,10 +501,9 @@ def test_the_exchange_itself_can_cancel_all_orders_of_an_account(rig: Rig) -> No
     """As after a broken connection (choice 35): no acceptance, the reason is the caller's."""
     rig.rest(rig.ann, BUY, 5000, 10)
     rig.rest(rig.ann, BUY, 5000, 10, market_id=OTHER_MARKET)
-    reason = seto.ORDER_CANCELLED_ADMIN_REQUESTED
-    effects = rig.engine.cancel_all_of(rig.ann, reason, market_id=MARKET, now_us=NOW)
+    effects = rig.operate("cancel_all", account="ann", reason="ADMIN_REQUESTED", market_id=MARKET)
     assert shape(effects) == ["*:ContractQuotes", "ann:OrderCancelled"]
-    assert effects[1].message.reason == reason  # type: ignore[attr-defined]
+    assert effects[1].message.reason == seto.ORDER_CANCELLED_ADMIN_REQUESTED  # type: ignore[attr-defined]
     assert len(rig.ann.live_orders) == 1
 
 
@@ -783,7 +790,7 @@ def test_entering_the_state_it_is_in_announces_nothing(rig: Rig) -> None:
 def test_an_unknown_market_has_no_state_to_change(rig: Rig) -> None:
     """That is the scenario's mistake, not a client's."""
     with pytest.raises(UsageError, match="no market 99"):
-        rig.engine.set_market_state(99, seto.MARKET_STATE_LIVE, now_us=NOW)
+        rig.operate("set_market_state", market_id=99, state="LIVE")
 
 
 def test_two_markets_cannot_have_the_same_id(rig: Rig) -> None:
@@ -841,12 +848,20 @@ def test_truth_and_history_know_what_was_told(rig: Rig) -> None:
     ]
 
 
-def test_others_can_tell_an_account_something(rig: Rig) -> None:
-    """A throttle refuses before the engine sees the request, and the refusal is numbered all the same."""
-    rejected = seto.OrderRejected(seq=5, reason=seto.ORDER_REJECTED_THROTTLE_EXCEEDED)
-    assert rig.engine.tell(rig.ann, rejected) == ToAccount(rig.ann, rejected)
+def test_a_throttle_can_have_a_request_rejected(rig: Rig) -> None:
+    """It refuses before the engine sees the request, and the refusal is numbered all the same."""
+    create = seto.OrderCreate(side=BUY, quantity=1, price=1, market_id=MARKET, contract_id=CONTRACT)
+    effects = rig.engine.refuse_throttled(rig.ann, create, seq=5, now_us=NOW)
+    rejected = only(effects or [], seto.OrderRejected)
+    assert (rejected.seq, rejected.reason) == (5, seto.ORDER_REJECTED_THROTTLE_EXCEEDED)
     assert rejected.account_sequence_64 == 1
     assert rig.truth.events("ann")[0].name == "seto.order_rejected"
+
+
+def test_what_has_no_rejection_is_not_rejected(rig: Rig) -> None:
+    """The session answers it in its own way."""
+    subscribe = seto.MarketSubscribe(market_id=MARKET)
+    assert rig.engine.refuse_throttled(rig.ann, subscribe, seq=5, now_us=NOW) is None
 
 
 def test_the_engine_says_how_much_it_has(rig: Rig) -> None:

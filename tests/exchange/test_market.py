@@ -6,8 +6,8 @@ import pytest
 
 from smarkets_pool.exceptions import ConfigError
 from smarkets_pool.exchange.accounts import ExchangeAccount
-from smarkets_pool.exchange.book import Order
 from smarkets_pool.exchange.market import Market
+from smarkets_pool.exchange.orders import Order
 from smarkets_pool.wire.schema import seto_pb2 as seto
 
 BUY, SELL = seto.SIDE_BUY, seto.SIDE_SELL

@@ -1,0 +1,217 @@
+"""Refusals that have nothing to do with the request itself: forced on purpose, or over a limit.
+
+Every request of an order has its own rejection, every rejection its own reasons. ``RejectionForm`` says
+which, so that one can be made for any of them with the fields that link it to its request (fact sheet
+3.2).
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from google.protobuf.message import Message
+
+from smarkets_pool.exceptions import UsageError
+from smarkets_pool.exchange.accounts import ExchangeAccount
+from smarkets_pool.exchange.engine.answers import optional
+from smarkets_pool.exchange.engine.desk import Desk
+from smarkets_pool.exchange.engine.effects import ToRequester, Work
+from smarkets_pool.exchange.orders import Order
+from smarkets_pool.wire.schema import seto_pb2 as seto
+
+__all__ = ["REJECTIONS", "Refusals"]
+
+
+# --- one rejection per request -----------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class RejectionForm:
+    """How a request is refused: the message's class, the prefix and enum of its reasons, its fields."""
+
+    message: type[Message]
+    prefix: str
+    reasons: Any
+    fields: Callable[[Any, int, Order | None], dict[str, Any]]
+
+    def number(self, reason: str) -> int:
+        """The number of a reason's short name; UsageError names what there is."""
+        names = [name.removeprefix(self.prefix) for name in self.reasons.keys()]  # noqa: SIM118
+        if reason not in names:
+            raise UsageError(f"{self.message.__name__} has no reason {reason!r}; it has {', '.join(names)}")
+        return int(self.reasons.Value(self.prefix + reason))
+
+
+def _create(message: seto.OrderCreate, seq: int, _order: Order | None) -> dict[str, Any]:
+    return {
+        "seq": seq,
+        "reference": optional(message, "reference"),
+        "label": optional(message, "label"),
+    }
+
+
+def _invalid(message: seto.OrderCreate, seq: int, _order: Order | None) -> dict[str, Any]:
+    return {"seq": seq, "reference": optional(message, "reference")}
+
+
+def _cancel(message: seto.OrderCancel, _seq: int, order: Order | None) -> dict[str, Any]:
+    return {
+        "order_id": message.order_id,
+        "reference": optional(message, "reference"),
+        **_place(order),
+    }
+
+
+def _replace(message: seto.OrderCancelReplace, _seq: int, order: Order | None) -> dict[str, Any]:
+    return {
+        "orig_order_id": message.orig_order_id,
+        "reference": optional(message, "reference"),
+        **_place(order),
+    }
+
+
+def _reduce(message: seto.OrderQuantityReduce, _seq: int, order: Order | None) -> dict[str, Any]:
+    return {
+        "order_id": message.order_id,
+        "new_quantity": message.new_quantity,
+        "reference": optional(message, "reference"),
+        "label": None if order is None else order.label,
+    }
+
+
+def _cancel_all(message: seto.OrderCancelAll, _seq: int, _order: Order | None) -> dict[str, Any]:
+    return {"reference": optional(message, "reference")}
+
+
+def _place(order: Order | None) -> dict[str, Any]:
+    if order is None:
+        return {}
+    return {
+        "market_id": order.market_id,
+        "contract_id": order.contract_id,
+        "side": order.side,
+        "label": order.label,
+    }
+
+
+#: Payload name without layer -> how it is refused.
+REJECTIONS: dict[str, RejectionForm] = {
+    "order_create": RejectionForm(seto.OrderRejected, "ORDER_REJECTED_", seto.OrderRejectedReason, _create),
+    "order_cancel": RejectionForm(
+        seto.OrderCancelRejected, "ORDER_CANCEL_REJECTED_", seto.OrderCancelRejectedReason, _cancel
+    ),
+    "order_cancel_all": RejectionForm(
+        seto.OrderCancelAllRejected,
+        "ORDER_CANCEL_ALL_REJECTED_",
+        seto.OrderCancelAllRejectedReason,
+        _cancel_all,
+    ),
+    "order_quantity_reduce": RejectionForm(
+        seto.OrderQuantityReduceRejected,
+        "ORDER_QUANTITY_REDUCE_REJECTED_",
+        seto.OrderQuantityReduceRejectedReason,
+        _reduce,
+    ),
+    "order_cancel_replace": RejectionForm(
+        seto.OrderCancelRejected, "ORDER_CANCEL_REJECTED_", seto.OrderCancelRejectedReason, _replace
+    ),
+}
+#: Validity is answered with a message of its own.
+_INVALID = RejectionForm(seto.OrderInvalid, "ORDER_INVALID_", seto.OrderInvalidReason, _invalid)
+#: Not the request is refused but what comes of it: the original is gone by then.
+_REPLACEMENT = RejectionForm(
+    seto.OrderCancelReplaceRejected,
+    "ORDER_CANCEL_REPLACE_REJECTED_",
+    seto.OrderCancelReplaceRejectedReason,
+    _replace,
+)
+_REQUESTS: dict[type[Message], str] = {
+    seto.OrderCreate: "order_create",
+    seto.OrderCancel: "order_cancel",
+    seto.OrderCancelAll: "order_cancel_all",
+    seto.OrderQuantityReduce: "order_quantity_reduce",
+    seto.OrderCancelReplace: "order_cancel_replace",
+}
+
+
+# --- those that wait ---------------------------------------------------------------------------
+
+
+class Refusals:
+    """The refusals an operator has ordered, and those of a throttle."""
+
+    def __init__(self, desk: Desk) -> None:
+        self._desk = desk
+        self._waiting: dict[tuple[str, str], deque[tuple[RejectionForm, int]]] = {}
+
+    def order_next(self, account: ExchangeAccount, request: str, reason: str, times: int) -> None:
+        """Refuse the account's next ``times`` requests of that kind for that reason.
+
+        ``reason`` is a short name of the request's rejection; an order's may be one of ``order_invalid``
+        too, a replacement's ``replacement:REASON``, which lets the original go.
+        """
+        form = REJECTIONS.get(request)
+        if form is None:
+            raise UsageError(f"{request!r} is never refused; these are: {', '.join(REJECTIONS)}")
+        if times < 1:
+            raise UsageError(f"times is a whole number from 1, not {times}")
+        if request == "order_create" and reason.startswith("INVALID_"):
+            form = _INVALID
+        elif request == "order_cancel_replace" and reason.startswith("replacement:"):
+            form, reason = _REPLACEMENT, reason.removeprefix("replacement:")
+        number = form.number(reason)
+        self._waiting.setdefault((account.username, request), deque()).extend([(form, number)] * times)
+
+    def refuse(self, account: ExchangeAccount, message: Message, seq: int, work: Work) -> bool:
+        """Answer a request with the refusal that waits for it, if one does."""
+        request = _REQUESTS.get(type(message), "")
+        waiting = self._waiting.get((account.username, request))
+        if not waiting or waiting[0][0] is _REPLACEMENT:
+            return False
+        form, number = waiting.popleft()
+        if form is _INVALID:
+            fields = form.fields(message, seq, None)
+            invalid = seto.OrderInvalid(reasons=[seto.OrderInvalidReason.Name(number)], **fields)
+            work.messages.append(ToRequester(invalid))
+        else:
+            self._reject(account, message, seq, form, number, work)
+        return True
+
+    def replacement_reason(self, account: ExchangeAccount) -> seto.OrderCancelReplaceRejectedReason | None:
+        """The refusal that waits for a new order in place of an old one."""
+        waiting = self._waiting.get((account.username, "order_cancel_replace"))
+        if not waiting or waiting[0][0] is not _REPLACEMENT:
+            return None
+        number: Any = waiting.popleft()[1]
+        return number  # type: ignore[no-any-return]
+
+    def throttled(self, account: ExchangeAccount, message: Message, seq: int, work: Work) -> bool:
+        """Reject a request as over the limit; False if it has no rejection at all.
+
+        ``order_cancel_all_rejected`` has only UNKNOWN_ERROR to say.
+        """
+        form = REJECTIONS.get(_REQUESTS.get(type(message), ""))
+        if form is None:
+            return False
+        known = form.message is not seto.OrderCancelAllRejected
+        reason = "THROTTLE_EXCEEDED" if known else "UNKNOWN_ERROR"
+        self._reject(account, message, seq, form, form.number(reason), work)
+        return True
+
+    def _reject(
+        self,
+        account: ExchangeAccount,
+        message: Message,
+        seq: int,
+        form: RejectionForm,
+        reason: int,
+        work: Work,
+    ) -> None:
+        named: Any = message
+        order_id = getattr(named, "order_id", 0) or getattr(named, "orig_order_id", 0)
+        order = account.orders.get(order_id)
+        rejection = form.message(reason=reason, **form.fields(message, seq, order))
+        self._desk.tell(work, account, rejection, work.session if order is None else order.session)
