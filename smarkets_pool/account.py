@@ -136,4 +136,4 @@ class Account:
         try:
             self.settings.check()
         except ConfigError as error:
-            raise ConfigError(f"account {self.name!r}: {error}") from error
+            raise ConfigError(f"account {self.name!r}: {error}", setting=error.setting) from error
