@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import hashlib
+import inspect
 import ssl
 from typing import Any
 
@@ -16,18 +17,17 @@ __all__ = ["Account", "Customer"]
 #: Host, port and user name.
 Customer = tuple[str, int, str | None]
 
-_NAMED = ("username", "password", "token", "host", "port", "ssl_context", "ca_file")
-#: Settings of a session that are rarely given: see ``SessionSettings``.
-_FURTHER = frozenset({"ssl", "ssl_kwargs", "cert_file", "key_file", "socket_timeout", "tcp_nodelay"})
+#: The settings of a session that can be given one by one: all there are.
+_SINGLE = inspect.signature(SessionSettings).parameters
 
 
 def _settings(name: str, settings: SessionSettings | None, single: dict[str, Any]) -> SessionSettings:
     """The settings of an account: given as they are, or one by one."""
     if not isinstance(name, str) or not name:
         raise ConfigError(f"an account's name is a non-empty text, not {name!r}")
-    unknown = sorted(single.keys() - _FURTHER - set(_NAMED))
+    unknown = sorted(single.keys() - _SINGLE.keys())
     if unknown:
-        near = difflib.get_close_matches(unknown[0], [*_NAMED, *_FURTHER], n=1)
+        near = difflib.get_close_matches(unknown[0], _SINGLE, n=1)
         hint = f"; did you mean {near[0]}?" if near else ""
         raise ConfigError(f"account {name!r}: there is no setting {unknown[0]!r}{hint}")
     given = sorted(key for key, value in single.items() if value is not None)
@@ -136,4 +136,4 @@ class Account:
         try:
             self.settings.check()
         except ConfigError as error:
-            raise ConfigError(f"account {self.name!r}: {error}") from error
+            raise ConfigError(f"account {self.name!r}: {error}", setting=error.setting) from error

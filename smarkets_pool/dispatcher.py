@@ -12,6 +12,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import difflib
+import enum
 import inspect
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from typing import Any, cast
@@ -107,6 +108,29 @@ class Route:
         if not self.market_ids or not isinstance(message, Message):
             return True
         return not message.HasField("market_id") or cast("Any", message).market_id in self.market_ids
+
+
+class _Against(enum.Enum):
+    """What is held against a registration that was refused."""
+
+    PROGRAM = "as it stands in the program it could never work"
+    NO_ACCOUNTS = "its list of accounts is empty, which may follow from there being none"
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class _Refusal:
+    """A registration that was refused: by which name, of which handler, what was said, and what kind of
+    trouble that is.
+    """
+
+    name: str
+    handler: object
+    sentence: str
+    kind: _Against = _Against.PROGRAM
+
+    def is_of(self, name: str, handler: object) -> bool:
+        """Whether it was this one; by equality: a bound method is a new object at each look."""
+        return bool(self.name == name and self.handler == handler)
 
 
 class HandlerList:
@@ -210,7 +234,7 @@ class Dispatcher:
         self._never = never
         self.handlers: dict[str, HandlerList] = {name: HandlerList(self._checker(name)) for name in names}
         self.global_handlers = HandlerList(self._checker(None))
-        self._refused: list[tuple[str, object, str]] = []
+        self._refused: list[_Refusal] = []
         self._collecting = False
 
     def __repr__(self) -> str:
@@ -267,7 +291,7 @@ class Dispatcher:
         except InvalidCallbackError as error:
             # A function where the name belongs is the handler itself, and tells where that is.
             handler = name if callable(name) and not isinstance(name, type) else _NAME_ALONE
-            self._refused.append((str(name), handler, str(error)))
+            self._refused.append(_Refusal(str(name), handler, str(error)))
             if not self._collecting:
                 raise
 
@@ -286,10 +310,15 @@ class Dispatcher:
             InvalidCallbackError: unknown name or class, not callable, wrong arguments, an ``async def``
                 or generator, or a market filter on a name without market ids.
         """
+        kind = _Against.PROGRAM
         try:
             found = self.resolve(name)
             self._check(found, handler)
-            route = Route(handler, _filter(accounts, str, "accounts"), _filter(market_ids, int, "market_ids"))
+            names = _values(accounts, str, "accounts")
+            if names == []:
+                kind = _Against.NO_ACCOUNTS
+            wanted = _filter(names, "accounts")
+            route = Route(handler, wanted, _filter(_values(market_ids, int, "market_ids"), "market_ids"))
             if route.market_ids and found not in self._market_names:
                 raise InvalidCallbackError(
                     f"{found} carries no market id, so {describe_handler(handler)} "
@@ -301,7 +330,7 @@ class Dispatcher:
         except InvalidCallbackError as error:
             # ``check_name`` may have said the same, not knowing of which handler.
             self._forget_refused(str(name), _NAME_ALONE)
-            self._refused.append((str(name), handler, str(error)))
+            self._refused.append(_Refusal(str(name), handler, str(error), kind))
             if self._collecting:
                 return
             raise
@@ -329,7 +358,7 @@ class Dispatcher:
         try:
             self.global_handlers.add(handler)
         except InvalidCallbackError as error:
-            self._refused.append(("", handler, str(error)))
+            self._refused.append(_Refusal("", handler, str(error)))
             if not self._collecting:
                 raise
 
@@ -343,8 +372,7 @@ class Dispatcher:
                 raise
 
     def _forget_refused(self, name: str, handler: object) -> bool:
-        # By equality: a bound method is a new object at each look.
-        kept = [entry for entry in self._refused if not (entry[0] == name and entry[1] == handler)]
+        kept = [refusal for refusal in self._refused if not refusal.is_of(name, handler)]
         found = len(kept) < len(self._refused)
         self._refused = kept
         return found
@@ -373,9 +401,14 @@ class Dispatcher:
 
         None if nothing is known about them; then nothing is held against a filter's.
         """
-        found = [f"{sentence}{_place(handler)}" for _, handler, sentence in self._refused]
+        told = [
+            refusal
+            for refusal in self._refused
+            if accounts is not None or refusal.kind is not _Against.NO_ACCOUNTS
+        ]
+        found = [f"{refusal.sentence}{_place(refusal.handler)}" for refusal in told]
         if accounts is None:
-            return [sentence for sentence in found if not sentence.startswith(f"accounts {_EMPTY}")]
+            return found
         hints = _Hints(accounts)
         for name, handlers in (*self.handlers.items(), ("everything", self.global_handlers)):
             for route in handlers.routes:
@@ -398,21 +431,23 @@ class Dispatcher:
         return (handlers.routes if handlers is not None else ()) + self.global_handlers.routes
 
 
-_EMPTY = "is an empty list, so the handler would never be called"
-
-
-def _filter(values: Iterable[Any] | None, kind: type, what: str) -> frozenset[Any]:
+def _values(values: Iterable[Any] | None, kind: type, what: str) -> list[Any] | None:
+    """The values of a filter, or None if there is no filter."""
     if values is None:
-        return frozenset()
+        return None
     if isinstance(values, (str, bytes, int)) or not isinstance(values, Iterable):
         raise InvalidCallbackError(f"{what} is a list, such as [{values!r}], not {values!r}")
     chosen = list(values)
     wrong = [value for value in chosen if not isinstance(value, kind)]
     if wrong:
         raise InvalidCallbackError(f"{what} holds {wrong[0]!r}, which is no {kind.__name__}")
-    if not chosen:
-        raise InvalidCallbackError(f"{what} {_EMPTY}")
-    return frozenset(chosen)
+    return chosen
+
+
+def _filter(values: list[Any] | None, what: str) -> frozenset[Any]:
+    if values == []:
+        raise InvalidCallbackError(f"{what} is an empty list, so the handler would never be called")
+    return frozenset(values or ())
 
 
 class _Hints:

@@ -138,10 +138,12 @@ class ConfigError(UsageError):
     """Settings that contradict each other, are out of range or name unknown things.
 
     ``problems`` holds one sentence per problem: a configuration file is reported with all of its own.
+    ``setting`` names the one of ``SessionSettings`` that it is about, or is None.
     """
 
-    def __init__(self, problems: str | Iterable[str]) -> None:
+    def __init__(self, problems: str | Iterable[str], *, setting: str | None = None) -> None:
         self.problems: tuple[str, ...] = (problems,) if isinstance(problems, str) else tuple(problems)
+        self.setting = setting
         super().__init__(_listed(self.problems, "settings cannot be used"))
 
 

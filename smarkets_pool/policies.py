@@ -54,8 +54,12 @@ class _Policy:
     RULES: ClassVar[Mapping[str, Rule]] = {}
 
     def __post_init__(self) -> None:
-        for name in self.RULES:
-            self.check_field(name, getattr(self, name))
+        fields = {name: getattr(self, name) for name in self.RULES}
+        for name, value in fields.items():
+            self.check_field(name, value)
+        misfit = self.misfit(fields)
+        if misfit is not None:
+            raise self._refusal(misfit[0], fields[misfit[0]], misfit[1])
 
     @classmethod
     def check_field(cls, name: str, value: object) -> None:
@@ -66,11 +70,19 @@ class _Policy:
         """
         fits, expected = cls.RULES[name]
         if not fits(value):
-            raise ConfigError(f"{cls.__name__}({name}={value!r}): expected {expected}")
+            raise cls._refusal(name, value, expected)
 
-    def _require(self, name: str, fits: bool, expected: str) -> None:
-        if not fits:
-            raise ConfigError(f"{type(self).__name__}({name}={getattr(self, name)!r}): expected {expected}")
+    @classmethod
+    def misfit(cls, fields: Mapping[str, Any]) -> tuple[str, str] | None:
+        """The field whose value does not go with the others, and what was expected; None if all do.
+
+        ``fields`` are all there are, each with a value that is good by itself.
+        """
+        return None
+
+    @classmethod
+    def _refusal(cls, name: str, value: object, expected: str) -> ConfigError:
+        return ConfigError(f"{cls.__name__}({name}={value!r}): expected {expected}")
 
 
 def _is_number(value: object) -> bool:
@@ -125,9 +137,10 @@ class Backoff(_Policy):
         "jitter": (lambda value: _is_number(value) and 0 <= value <= 1, "a share from 0 to 1"),
     }
 
-    def __post_init__(self) -> None:
-        _Policy.__post_init__(self)
-        self._require("cap", self.cap >= self.initial, "seconds, initial or more")
+    @classmethod
+    def misfit(cls, fields: Mapping[str, Any]) -> tuple[str, str] | None:
+        """A cap below the first delay."""
+        return ("cap", "seconds, initial or more") if fields["cap"] < fields["initial"] else None
 
     def ceiling(self, attempt: int) -> float:
         """The longest delay before attempt ``attempt`` (from 1)."""
@@ -291,13 +304,13 @@ class TimeoutPolicy(_Policy):
         (_a_wait, f"seconds, more than 0 and no more than {_LONGEST:,.0f}"),
     )
 
-    def __post_init__(self) -> None:
-        _Policy.__post_init__(self)
-        self._require(
-            "give_up_after",
-            self.give_up_after > self.probe_after,
-            f"more than probe_after ({self.probe_after}), or a silent peer is never asked",
-        )
+    @classmethod
+    def misfit(cls, fields: Mapping[str, Any]) -> tuple[str, str] | None:
+        """An end of patience that comes before the question."""
+        if fields["give_up_after"] > fields["probe_after"]:
+            return None
+        expected = f"more than probe_after ({fields['probe_after']}), or a silent peer is never asked"
+        return "give_up_after", expected
 
     def timing(self) -> Timing:
         """The same waits as the protocol needs them."""

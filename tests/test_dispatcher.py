@@ -394,6 +394,26 @@ def test_refused_handlers_are_remembered() -> None:
     assert "generator" in found[3]
 
 
+def test_an_empty_list_of_accounts_is_no_problem_while_nothing_is_known_of_accounts() -> None:
+    """It may be empty because a configuration could not be read; all other refusals are told."""
+    dispatcher = pool_dispatcher()
+    for filters in ({"accounts": []}, {"market_ids": []}, {"accounts": "alice"}):
+        with pytest.raises(InvalidCallbackError):
+            dispatcher.add("seto.order_executed", good, **filters)  # type: ignore[arg-type]
+    for handler, filters in ((None, {"accounts": []}), (good, {"accounts": ["bob"]})):
+        with pytest.raises(InvalidCallbackError):
+            dispatcher.add("eto.pong", handler, known=["alice"], **filters)  # type: ignore[arg-type]
+    said = [found.partition(" (")[0] for found in dispatcher.problems([])]
+    assert [text.partition(",")[0] for text in said[:3]] == [
+        "accounts is an empty list",
+        "market_ids is an empty list",
+        "accounts is a list",
+    ]
+    assert "None is not callable" in said[3]
+    assert "there is no such account" in said[4]
+    assert [found.partition(" (")[0] for found in dispatcher.problems(None)] == said[1:]
+
+
 @pytest.mark.parametrize(
     ("name", "handler"),
     [

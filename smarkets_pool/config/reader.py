@@ -27,6 +27,7 @@ from smarkets_pool.config.problems import Path, Problem, Problems, in_toml, in_w
 from smarkets_pool.config.secrets import LiteralSecret, who_else_reads
 from smarkets_pool.exceptions import ConfigError
 from smarkets_pool.policies import Backoff, ReconnectPolicy, TimeoutPolicy
+from smarkets_pool.session.settings import SettingProblem
 from smarkets_pool.session.tls import context_for
 from smarkets_pool.stores import store_problem
 from smarkets_pool.wire.schema import seto_pb2 as seto
@@ -36,6 +37,7 @@ __all__ = ["AccountEntry", "PoolConfig", "load", "read", "read_text"]
 _P = TypeVar("_P", Backoff, ReconnectPolicy, TimeoutPolicy)
 
 _CREDENTIALS = frozenset({"username", "password", "token"})
+#: Settings that are files for TLS; each is a key of its own here.
 _TLS = frozenset({"key_file", "cert_file", "ca_file"})
 
 
@@ -242,23 +244,23 @@ class _Reader:
         found = list(account.settings.problems())
         if _TLS & table.keys() - own.keys() or self._defaults_lack:
             # A file that could not be read is missing now; what follows from that is not told.
-            found = [sentence for sentence in found if not any(key in sentence for key in _TLS)]
+            found = [problem for problem in found if problem.setting not in _TLS]
         elif account.settings.ssl and not found:
             try:
                 context_for(account.settings)
             except ConfigError as error:
-                found.append(str(error))
-        for sentence in found:
-            self._tell_of_settings(path, sentence, own)
+                found.append(SettingProblem(error.setting, str(error)))
+        for problem in found:
+            self._tell_of_settings(path, problem, own)
         if "username" in own or (account.settings.token is not None and not in_doubt):
             self._check_unique(account)
         return not found and not in_doubt
 
-    def _tell_of_settings(self, path: Path, sentence: str, own: Mapping[str, Any]) -> None:
-        """At the key that a sentence is about; if that is in ``[defaults]``, only once."""
-        about = next((key for key in ("key_file", "cert_file", "ca_file") if key in sentence), None)
-        if about is not None:
-            path = (*path, about) if about in own else ("defaults", about)
+    def _tell_of_settings(self, path: Path, problem: SettingProblem, own: Mapping[str, Any]) -> None:
+        """At the key of the file that it is about; if that is in ``[defaults]``, only once."""
+        setting, sentence = problem
+        if setting in _TLS:
+            path = (*path, setting) if setting in own else ("defaults", setting)
             if (path, sentence) in self._said_of_defaults:
                 return
             self._said_of_defaults.add((path, sentence))
@@ -345,9 +347,9 @@ class _Reader:
     def _policy(self, path: Path, table: Mapping[str, Any], kind: type[_P], base: _P) -> _P:
         """``base`` with the fields of a table; a field that cannot be is a problem of its own line."""
         self._unknown(path, table, POLICIES[kind])
-        fields = {field.name for field in dataclasses.fields(kind)}
+        fields = {field.name: getattr(base, field.name) for field in dataclasses.fields(kind)}
         changes = {}
-        for name in fields & table.keys():
+        for name in fields.keys() & table.keys():
             try:
                 # With nothing else changed, so that each line has its own problem.
                 kind.check_field(name, table[name])
@@ -356,11 +358,13 @@ class _Reader:
                 self._problems.add((*path, name), said)
             else:
                 changes[name] = table[name]
-        try:
-            return dataclasses.replace(base, **changes)
-        except ConfigError as error:
-            self._problems.add(path, _said(error))
+        fields.update(changes)
+        misfit = kind.misfit(fields)
+        if misfit is not None:
+            name, expected = misfit
+            self._problems.add(path, f"{name}={fields[name]!r}: expected {expected}")
             return base
+        return dataclasses.replace(base, **changes)
 
 
 def _is_account(table: Any) -> bool:
@@ -375,7 +379,3 @@ def _credentials_in_doubt(table: Mapping[str, Any], own: Mapping[str, Any]) -> b
     strange = table.keys() - ACCOUNT.keys()
     near = [difflib.get_close_matches(name, ACCOUNT, n=1) for name in strange]
     return any(not names or names[0] in _CREDENTIALS for names in near)
-
-
-def _said(error: ConfigError) -> str:
-    return str(error).partition("(")[2].replace("): ", ": ", 1)

@@ -11,7 +11,7 @@ import secrets
 import socket
 import time
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from types import TracebackType
 from typing import Any
 
@@ -47,12 +47,15 @@ class EmbeddedExchange:
     """An exchange on a free loopback port; use it as a context manager or call ``start`` and ``stop``.
 
     Args:
-        accounts: how many; each has a password, a token and 10,000.00 (``settings.opening_balance``).
+        accounts: how many, or their user names; each has a password, a token and 10,000.00
+            (``settings.opening_balance``).
         markets, contracts: how many, all open; contracts per market.
         tls: with a throw-away CA, whose certificate is in ``ca_file``; otherwise plain TCP.
         host, port: where to listen.
         settings: see ``ExchangeSettings``.
         context: another TLS context to serve with, for tests of certificates.
+        clock: seconds that never go back, for all that takes time; ``wall_clock``: microseconds since the
+            epoch, for what is printed on executions. Both are for tests, see ``smarkets_pool.testing``.
 
     Attributes:
         logins: the accounts' credentials. market_ids, contract_ids: what is traded.
@@ -62,7 +65,7 @@ class EmbeddedExchange:
     def __init__(
         self,
         *,
-        accounts: int = 4,
+        accounts: int | Sequence[str] = 4,
         markets: int = 3,
         contracts: int = 2,
         tls: bool = True,
@@ -70,10 +73,13 @@ class EmbeddedExchange:
         port: int = 0,
         settings: ExchangeSettings | None = None,
         context: gevent.ssl.SSLContext | None = None,
+        clock: Callable[[], float] = time.monotonic,
+        wall_clock: Callable[[], int] = lambda: time.time_ns() // 1000,
     ) -> None:
+        if isinstance(accounts, int):
+            accounts = [f"trader-{number}@example.com" for number in range(1, accounts + 1)]
         self.logins: Sequence[Login] = tuple(
-            Login(f"trader-{number}@example.com", secrets.token_urlsafe(18), secrets.token_urlsafe(24))
-            for number in range(1, accounts + 1)
+            Login(username, secrets.token_urlsafe(18), secrets.token_urlsafe(24)) for username in accounts
         )
         self.market_ids: Sequence[int] = tuple(range(_FIRST_MARKET, _FIRST_MARKET + markets))
         self.contract_ids: dict[int, tuple[int, ...]] = {
@@ -89,13 +95,13 @@ class EmbeddedExchange:
             markets=[
                 Market(market_id, contract_ids) for market_id, contract_ids in self.contract_ids.items()
             ],
-            wall_clock=lambda: time.time_ns() // 1000,
+            wall_clock=wall_clock,
             settings=settings,
         )
         if self._certificates is not None:
             context = self._certificates.server_context()
         self.tls = context is not None
-        self._server = ExchangeServer(self.exchange, host=host, port=port, context=context)
+        self._server = ExchangeServer(self.exchange, host=host, port=port, context=context, clock=clock)
 
     def __repr__(self) -> str:
         return f"<EmbeddedExchange {'tls' if self.tls else 'tcp'}://{self.host}:{self.port}>"
@@ -195,6 +201,18 @@ class EmbeddedExchange:
     def now(self) -> float:
         """The exchange's clock, for the methods of ``exchange`` that take ``now``."""
         return self._server.now()
+
+    def tick(self) -> None:
+        """Serve what is due now; see ``ExchangeServer.tick``."""
+        self._server.tick()
+
+    def next_deadline(self) -> float | None:
+        """When ``tick`` has something to do next."""
+        return self._server.next_deadline()
+
+    def adopt(self, connection: Any) -> None:
+        """Serve a connected stream socket; see ``ExchangeServer.adopt``."""
+        self._server.adopt(connection)
 
     def description(self) -> dict[str, Any]:
         """What a client has to know, as plain data; it holds the passwords."""

@@ -226,6 +226,11 @@ class Exchange:
         for peer in list(self.peers):
             peer.log_out(reason, now)
 
+    def next_deadline(self) -> float | None:
+        """When ``handle_timers`` has something to do next, on the clock that ``now`` comes from."""
+        deadlines = (peer.next_deadline() for peer in self.peers)
+        return min((due for due in deadlines if due is not None), default=None)
+
     def handle_timers(self, now: float) -> None:
         """Serve every peer whose deadline has come; called often."""
         for peer in list(self.peers):

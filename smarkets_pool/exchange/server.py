@@ -149,6 +149,7 @@ class ExchangeServer:
     Args:
         host, port: where to listen; port 0 takes a free one.
         context: TLS, or None for plain TCP.
+        clock: seconds that never go back; the only source of ``now``.
 
     Raises:
         ConfigError: the address cannot be listened on (from ``start``).
@@ -161,9 +162,11 @@ class ExchangeServer:
         host: str = "127.0.0.1",
         port: int = 0,
         context: gevent.ssl.SSLContext | None = None,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.exchange = exchange
         self.context = context
+        self._clock = clock
         self.host = host
         self.port = port
         self._listener: Any = None
@@ -174,7 +177,15 @@ class ExchangeServer:
 
     def now(self) -> float:
         """Seconds on the clock that the exchange is given."""
-        return time.monotonic()
+        return self._clock()
+
+    def tick(self) -> None:
+        """Serve what is due now; with a clock that jumps call it after each jump."""
+        self.exchange.handle_timers(self.now())
+
+    def next_deadline(self) -> float | None:
+        """When ``tick`` has something to do next, on this clock."""
+        return self.exchange.next_deadline()
 
     def spawn(self, function: Callable[..., object], *args: object) -> Any:
         """Run a function in a greenlet that ``stop`` ends."""
@@ -220,11 +231,21 @@ class ExchangeServer:
                 gevent.sleep(0.1)
                 continue
             accepted.setsockopt(gevent.socket.IPPROTO_TCP, gevent.socket.TCP_NODELAY, 1)
-            connection = _ServedConnection(self, accepted)
-            # A greenlet that is killed before its first switch runs no ``finally``, but its links.
-            self.spawn(connection.run).rawlink(lambda _, connection=connection: connection.close())
+            self.adopt(accepted)
+
+    def adopt(self, accepted: Any) -> None:
+        """Serve a connected stream socket, whoever accepted it; it is the server's from here.
+
+        Raises:
+            ConfigError: the server does not listen.
+        """
+        if self._listener is None:
+            raise ConfigError(f"nobody listens on {self.host}:{self.port}: start the exchange first")
+        connection = _ServedConnection(self, accepted)
+        # A greenlet that is killed before its first switch runs no ``finally``, but its links.
+        self.spawn(connection.run).rawlink(lambda _, connection=connection: connection.close())
 
     def _keep_time(self) -> None:
         while True:
             gevent.sleep(_TICK)
-            self.exchange.handle_timers(self.now())
+            self.tick()

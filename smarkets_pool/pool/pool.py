@@ -78,7 +78,8 @@ class Pool:
         reconnect, timeouts: policies of all accounts that have none of their own.
         store: where positions are kept: a store, or its address; ``"memory"`` by default.
         dispatcher: handlers registered elsewhere (``Pool.new_dispatcher()``), shared.
-        runtime: clock, timers and connections; the real ones by default.
+        runtime: clock, timers and connections; the real ones by default. For tests: the ``fake_clock`` of
+            ``smarkets_pool.testing`` has one whose time is moved by hand.
 
     Raises:
         ConfigError: a name twice, or one login twice at the same host.
@@ -570,7 +571,7 @@ class Pool:
             left = deadline.left(self._runtime.now())
             if left is not None and left <= 0:
                 raise PoolError(f"{len(why)} of {len(self)} accounts were not up after {timeout} s", why)
-            self._changed.wait(left)
+            self._runtime.wait(self._changed, left)
 
     def join(self, timeout: float | None = None) -> bool:
         """Wait until the pool was stopped or every account is given up; False if ``timeout`` came first.
@@ -591,7 +592,7 @@ class Pool:
             left = deadline.left(self._runtime.now())
             if left is not None and left <= 0:
                 return False
-            self._changed.wait(left)
+            self._runtime.wait(self._changed, left)
 
     def stop(self, timeout: float = 10.0) -> StopReport:
         """Log out, let handlers finish, close; all within ``timeout`` seconds. Again is fine.
@@ -600,7 +601,7 @@ class Pool:
         """
         if self._stopping:
             if not self._stopped.is_set() and not self._called_by_handler():
-                self._stopped.wait(timeout)
+                self._runtime.wait(self._stopped, timeout)
             if self._report is not None:
                 return self._report
             open_still = tuple(sorted(m.account.name for m in self._members.values() if not m.finished))
@@ -705,7 +706,7 @@ class Pool:
             if left is not None and left <= 0:
                 return
             self._changed.clear()
-            self._changed.wait(left)
+            self._runtime.wait(self._changed, left)
 
     def _called_by_handler(self) -> bool:
         current = gevent.getcurrent()

@@ -1,7 +1,7 @@
 """``Runtime``: clock, timers, connections and spawn as one value.
 
-A pool touches gevent's loop only through this, so that a second ``Runtime`` (a fake clock, a
-simulation) can stand in for it.
+A pool touches gevent's loop only through this, so that a second ``Runtime`` (a simulation, or the fake
+clock of ``smarkets_pool.testing``) can stand in for it.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator
 from typing import Any, Protocol
 
 import gevent
+import gevent.event
 import gevent.monkey
 import gevent.select
 import gevent.socket
@@ -109,11 +110,19 @@ class Runtime:
                     raise
                 raise error from passed
 
+    def wait(self, event: gevent.event.Event, seconds: float | None) -> bool:
+        """Wait until ``event`` is set, ``seconds`` at most; return whether it is."""
+        return event.wait(seconds)
+
     # --- greenlets -------------------------------------------------------------------------------
 
     def spawn(self, function: Callable[..., object], *args: object) -> gevent.Greenlet[..., Any]:
         """Run ``function(*args)`` in a greenlet of its own; only the supervisor calls this."""
         return gevent.spawn(function, *args)
+
+    def join(self, greenlets: list[gevent.Greenlet[..., Any]], seconds: float) -> None:
+        """Wait until all of these have ended, ``seconds`` at most."""
+        gevent.joinall(greenlets, timeout=seconds)
 
     def in_hub(self) -> bool:
         """Whether the caller runs in the hub, where nothing may block."""

@@ -59,7 +59,7 @@ class Supervisor:
         """Wait up to ``timeout`` seconds for all to end, kill the rest and return their names."""
         current = gevent.getcurrent()
         mine = [greenlet for greenlet in self._greenlets if greenlet is not current]
-        gevent.joinall(mine, timeout=timeout)
+        self._runtime.join(mine, timeout)
         killed = [greenlet for greenlet in mine if not greenlet.dead]
         gevent.killall(killed, block=False)
         gevent.joinall(killed, timeout=1.0)  # killall's own timeout would raise

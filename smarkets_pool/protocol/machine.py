@@ -58,6 +58,7 @@ from smarkets_pool.protocol.states import Cause, State, change
 from smarkets_pool.protocol.timing import Timing
 from smarkets_pool.wire.framing import MAX_FRAME_SIZE, FrameBuffer, encode_frame
 from smarkets_pool.wire.payloads import (
+    PreparedMessage,
     enum_name,
     eto_payload,
     parse_payload,
@@ -346,6 +347,18 @@ class SessionProtocol:
             payload.eto_payload.is_replay = True
         return self._transmit(payload, now)
 
+    def send_prepared(self, prepared: PreparedMessage, now: float, *, is_replay: bool = False) -> int:
+        """The same as ``send`` for a message that goes to many sessions and was serialised once.
+
+        Raises:
+            UsageError: the session is not logged in. Nothing was numbered.
+            FrameTooLarge: nothing was numbered.
+        """
+        self._must_be_logged_in(prepared.name)
+        mark = is_replay or (False if self._says_is_replay else None)
+        data = prepared.payload(self.memory.outseq, mark)
+        return self._put_out(prepared.name, data, now, has_mark=mark is not None)
+
     def ping(self, now: float) -> int:
         """Send a ping; pongs come back in order and name no number."""
         self._must_be_logged_in("ping")
@@ -392,16 +405,20 @@ class SessionProtocol:
         return UsageError(f"{what} cannot be sent: the session is {self.state.name} ({self.state.value})")
 
     def _transmit(self, payload: seto.Payload, now: float) -> int:
-        seq = self.memory.outseq
         inner = payload.eto_payload
-        inner.seq = seq
+        inner.seq = self.memory.outseq
         if self._says_is_replay and not inner.HasField("is_replay"):
             inner.is_replay = False
-        data = serialize(payload)
+        return self._put_out(
+            payload_name(payload), serialize(payload), now, has_mark=inner.HasField("is_replay")
+        )
+
+    def _put_out(self, name: str, data: bytes, now: float, *, has_mark: bool) -> int:
+        """Frame, number and journal a payload that was serialised with the next number."""
+        seq = self.memory.outseq
         # What is sent must also fit when it is sent again, with the mark of a replay on it.
-        room = 0 if inner.HasField("is_replay") else _REPLAY_MARK
+        room = 0 if has_mark else _REPLAY_MARK
         frame = encode_frame(data, max_size=self._max_frame_size - room)
-        name = payload_name(payload)
         # From here nothing can fail: number, journal and bytes change together.
         self.memory.outseq = seq + 1
         self.memory.journal.add(seq, JournalEntry(name, None if name in _NOT_REPLAYED else data, now))

@@ -20,16 +20,25 @@ import socket
 import time
 from collections import deque
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import Any, Protocol
 
 from smarkets_pool.exceptions import ConnectionError, ConnectTimeout
 
-__all__ = ["ATTEMPT_DELAY", "Address", "Resolve", "connect_first", "look_up", "numeric"]
+__all__ = ["ATTEMPT_DELAY", "Address", "Reach", "Resolve", "connect_first", "look_up", "numeric"]
 
 #: What ``socket.getaddrinfo`` gives for one address: family, kind, protocol, name, socket address.
 Address = tuple[Any, Any, int, str, tuple[Any, ...]]
 #: A way to find a host's addresses; raises OSError or ValueError (a name that no DNS could hold).
 Resolve = Callable[[str, int], list[Address]]
+
+
+class Reach(Protocol):
+    """A way to get a connected socket to a host; raises what ``connect_first`` does."""
+
+    def __call__(
+        self, host: str, port: int, /, *, resolve: Resolve, timeout: float, nodelay: bool
+    ) -> socket.socket: ...
+
 
 #: Seconds that an attempt has for itself (RFC 8305, section 5: "Connection Attempt Delay").
 ATTEMPT_DELAY = 0.25

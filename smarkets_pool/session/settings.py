@@ -5,12 +5,12 @@ from __future__ import annotations
 import ssl as _ssl
 import threading
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 from smarkets_pool.exceptions import ConfigError, Error
 from smarkets_pool.wire.schema import seto_pb2 as seto
 
-__all__ = ["Secret", "SessionSettings"]
+__all__ = ["Secret", "SessionSettings", "SettingProblem"]
 
 #: A secret, or something that gives it: asked at each login, so that a rotated one is picked up.
 Secret = str | bytes | Callable[[], str | bytes]
@@ -23,6 +23,13 @@ _LONGEST_SECRET = 1 << 16
 
 #: Settings that only TLS has a use for.
 _TLS = ("ssl_context", "ssl_kwargs", "ca_file", "cert_file", "key_file")
+
+
+class SettingProblem(NamedTuple):
+    """Why settings cannot work: the one to look at, None if that could be one of several, and a sentence."""
+
+    setting: str | None
+    sentence: str
 
 
 class _Hidden:
@@ -161,46 +168,52 @@ class SessionSettings:
         Raises:
             ConfigError: naming the setting, what was found and what to do.
         """
-        for problem in self.problems():
-            raise ConfigError(problem)
+        for setting, sentence in self.problems():
+            raise ConfigError(sentence, setting=setting)
 
-    def problems(self) -> Iterator[str]:
-        """Everything that cannot work, a sentence each."""
-        if self.token is None:
-            if not self.username:
-                yield "no credentials: give username and password, or token"
-            elif not callable(self.password) and not self.password:
-                yield f"no password for {self.username!r}: give one, or token"
-        elif not callable(self.token) and not self.token:
-            yield "the token is empty: give one, or username and password"
+    def problems(self) -> Iterator[SettingProblem]:
+        """Everything that cannot work."""
+        yield from self._credential_problems()
         if not isinstance(self.host, str) or not self.host:
-            yield f"host is the exchange's name or address, not {self.host!r}"
+            yield SettingProblem("host", f"host is the exchange's name or address, not {self.host!r}")
         if not isinstance(self.port, int) or isinstance(self.port, bool) or not 0 < self.port < 65536:
-            yield f"port is a number from 1 to 65535, not {self.port!r}"
+            yield SettingProblem("port", f"port is a number from 1 to 65535, not {self.port!r}")
         if (
             not isinstance(self.socket_timeout, (int, float))
             or not 0 < self.socket_timeout <= threading.TIMEOUT_MAX
         ):
-            yield f"socket_timeout is a length in seconds above 0 that ends, not {self.socket_timeout!r}"
+            said = f"socket_timeout is a length in seconds above 0 that ends, not {self.socket_timeout!r}"
+            yield SettingProblem("socket_timeout", said)
         yield from self._tls_problems()
 
-    def _tls_problems(self) -> Iterator[str]:
+    def _credential_problems(self) -> Iterator[SettingProblem]:
+        if self.token is None:
+            if not self.username:
+                yield SettingProblem(None, "no credentials: give username and password, or token")
+            elif not callable(self.password) and not self.password:
+                yield SettingProblem("password", f"no password for {self.username!r}: give one, or token")
+        elif not callable(self.token) and not self.token:
+            yield SettingProblem("token", "the token is empty: give one, or username and password")
+
+    def _tls_problems(self) -> Iterator[SettingProblem]:
         given = [name for name in _TLS if getattr(self, name)]
         if given and not self.ssl:
-            yield (
+            said = (
                 f"ssl=False sends everything in the clear, and only TLS has a use for {', '.join(given)}: "
                 "leave the one or the other out"
             )
+            yield SettingProblem(given[-1], said)
         if self.ssl_context is not None and len(given) > 1:
             others = ", ".join(name for name in given if name != "ssl_context")
-            yield f"ssl_context is used as it is: put {others} into it instead"
+            yield SettingProblem("ssl_context", f"ssl_context is used as it is: put {others} into it instead")
         for ours, theirs in (("ca_file", "ca_certs"), ("cert_file", "certfile"), ("key_file", "keyfile")):
             if getattr(self, ours) is not None and self.ssl_kwargs.get(theirs) is not None:
-                yield f"both {ours} and ssl_kwargs[{theirs!r}] are given: give one"
+                yield SettingProblem(ours, f"both {ours} and ssl_kwargs[{theirs!r}] are given: give one")
         if self.key_file is not None and self.cert_file is None:
-            yield "key_file is the key of a certificate: give cert_file too"
+            yield SettingProblem("key_file", "key_file is the key of a certificate: give cert_file too")
         if self.ssl_kwargs.get("keyfile") and not (self.cert_file or self.ssl_kwargs.get("certfile")):
-            yield "ssl_kwargs['keyfile'] is the key of a certificate: give certfile too"
+            said = "ssl_kwargs['keyfile'] is the key of a certificate: give certfile too"
+            yield SettingProblem("ssl_kwargs", said)
 
     def login_message(self) -> seto.Login:
         """The login without a position; secrets that are callables are asked now.

@@ -22,7 +22,7 @@ from smarkets_pool.exceptions import (
     UsageError,
 )
 from smarkets_pool.logs import PlaceLog
-from smarkets_pool.session.addresses import Resolve, connect_first, look_up
+from smarkets_pool.session.addresses import Reach, Resolve, connect_first, look_up
 from smarkets_pool.session.settings import SessionSettings
 from smarkets_pool.session.tls import (
     certificate_error,
@@ -43,16 +43,20 @@ class SessionSocket:
 
     Args:
         resolve: how to find the host's addresses; the system's way by default.
+        reach: how to get a plain connection to the host; by TCP to one of its addresses by default.
 
     Raises:
         UsageError: ``settings`` are not ``SessionSettings`` (also a ``ValueError``).
     """
 
-    def __init__(self, settings: SessionSettings, *, resolve: Resolve = look_up) -> None:
+    def __init__(
+        self, settings: SessionSettings, *, resolve: Resolve = look_up, reach: Reach = connect_first
+    ) -> None:
         if not isinstance(settings, SessionSettings):
             raise UsageError(f"settings are to be SessionSettings, not {type(settings).__name__}")
         self.settings = settings
         self._resolve = resolve
+        self._reach = reach
         self._socket: socket.socket | None = None
         self._handshaken = False
 
@@ -86,7 +90,7 @@ class SessionSocket:
         if self._socket is not None:
             return False
         context = self._context() if self.settings.ssl else None
-        self._socket = connect_first(
+        self._socket = self._reach(
             self.settings.host,
             self.settings.port,
             resolve=self._resolve,

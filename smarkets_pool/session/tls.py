@@ -76,7 +76,8 @@ def _asked(settings: SessionSettings) -> tuple[tuple[Any, ...], dict[str, Any], 
     if unknown:
         raise ConfigError(
             f"ssl_kwargs has {', '.join(unknown)}; known are {', '.join(sorted(_KNOWN))}; "
-            "for anything else pass ssl_context="
+            "for anything else pass ssl_context=",
+            setting="ssl_kwargs",
         )
     said = {theirs: theirs for theirs in kwargs}
     for theirs, ours in _FILES.items():
@@ -90,7 +91,8 @@ def _fingerprint(path: Any, said: str) -> str:
     try:
         status = os.stat(path)
     except OSError as error:
-        raise ConfigError(f"{said} {str(path)!r} cannot be read: {error.strerror}") from error
+        why = f"{said} {str(path)!r} cannot be read: {error.strerror}"
+        raise ConfigError(why, setting=_setting(said)) from error
     # A copy may keep size and time of modification, but nobody can set the time of change.
     return f"{status.st_ino} {status.st_size} {status.st_mtime_ns} {status.st_ctime_ns}"
 
@@ -108,9 +110,19 @@ def _make(kwargs: dict[str, Any], said: dict[str, str]) -> ssl.SSLContext:
         if kwargs.get("certfile"):
             context.load_cert_chain(kwargs["certfile"], kwargs.get("keyfile"), password=_no_passphrase)
     except (ssl.SSLError, OSError) as error:
-        files = ", ".join(f"{said[name]} {str(kwargs[name])!r}" for name in _FILES if kwargs.get(name))
-        raise ConfigError(f"no TLS context can be made of {files or sorted(kwargs)}: {error}") from error
+        names = [name for name in _FILES if kwargs.get(name)]
+        files = ", ".join(f"{said[name]} {str(kwargs[name])!r}" for name in names)
+        # Which of them it is OpenSSL seldom says; with several it is mostly our own key or certificate.
+        raise ConfigError(
+            f"no TLS context can be made of {files or sorted(kwargs)}: {error}",
+            setting=_setting(said[names[-1]]) if names else None,
+        ) from error
     return context
+
+
+def _setting(said: str) -> str:
+    """The setting that gave a file of that name."""
+    return said if said in _FILES.values() else "ssl_kwargs"
 
 
 def _no_passphrase() -> str:

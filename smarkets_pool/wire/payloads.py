@@ -21,6 +21,7 @@ from google.protobuf.message import Message
 from google.protobuf.unknown_fields import UnknownFieldSet
 
 from smarkets_pool.exceptions import ParseError, UsageError
+from smarkets_pool.wire.framing import encode_uleb128
 from smarkets_pool.wire.schema import eto_pb2 as eto
 from smarkets_pool.wire.schema import seto_pb2 as seto
 
@@ -31,6 +32,7 @@ __all__ = [
     "ETO_NAMES",
     "MESSAGE_CLASSES",
     "PAYLOAD_NAMES",
+    "PreparedMessage",
     "REQUEST_NAMES",
     "SETO_NAMES",
     "account_sequence_of",
@@ -45,7 +47,13 @@ __all__ = [
 ]
 
 _PREFIX = "PAYLOAD_"
+# Wire types of protobuf, and the tags of the fields that stand before a message in its payload.
 _VARINT = 0
+_DELIMITED = 2
+_TYPE_TAG = bytes([1 << 3 | _VARINT])
+_ETO_TAG = bytes([2 << 3 | _DELIMITED])
+_SEQ_TAG = bytes([1 << 3 | _VARINT])
+_IS_REPLAY = {None: b"", False: bytes([3 << 3 | _VARINT, 0]), True: bytes([3 << 3 | _VARINT, 1])}
 
 
 def _short_names(enum: Any) -> dict[int, str]:
@@ -265,18 +273,23 @@ def enum_name(message: Message, field: str) -> str:
 # --- writing -----------------------------------------------------------------------------------
 
 
-def payload_for(message: Message) -> seto.Payload:
-    """Wrap a seto message into a payload of its type, not yet numbered. The message is copied.
-
-    Raises:
-        UsageError: no payload carries messages of this class (``Quote``, for instance).
-    """
+def _seto_name(message: Message) -> str:
     name = _NAMES_BY_CLASS.get(type(message))
     if name is None or not name.startswith("seto."):
         raise UsageError(
             f"{type(message).__name__} is not a message that a payload of its own carries; "
             "send one such as seto.OrderCreate or seto.MarketSubscribe"
         )
+    return name
+
+
+def payload_for(message: Message) -> seto.Payload:
+    """Wrap a seto message into a payload of its type, not yet numbered. The message is copied.
+
+    Raises:
+        UsageError: no payload carries messages of this class (``Quote``, for instance).
+    """
+    name = _seto_name(message)
     payload = seto.Payload()
     payload.type = cast("seto.PayloadType", _SETO_TYPE_BY_NAME[name])
     getattr(payload, name[5:]).CopyFrom(message)
@@ -300,5 +313,44 @@ def serialize(payload: seto.Payload) -> bytes:
     try:
         return payload.SerializeToString()
     except _ProtobufEncodeError as error:
-        missing = ", ".join(_missing(payload, "")) or "the values that this schema does not know"
-        raise UsageError(f"{payload_name(payload)} cannot be sent without {missing}") from error
+        raise _incomplete(payload) from error
+
+
+def _incomplete(payload: seto.Payload) -> UsageError:
+    missing = ", ".join(_missing(payload, "")) or "the values that this schema does not know"
+    return UsageError(f"{payload_name(payload)} cannot be sent without {missing}")
+
+
+class PreparedMessage:
+    """A seto message serialised once, for sending to many: only number and mark differ between them.
+
+    ``payload`` gives the very bytes that ``serialize`` makes of ``payload_for(message)`` once it is
+    numbered. What becomes of the message afterwards does not matter.
+
+    Raises:
+        UsageError: no payload carries messages of this class, or a required field was not filled in.
+    """
+
+    __slots__ = ("name", "_behind", "_before")
+
+    def __init__(self, message: Message) -> None:
+        name = _seto_name(message)
+        try:
+            body = message.SerializeToString()
+        except _ProtobufEncodeError as error:
+            payload = payload_for(message)
+            payload.eto_payload.seq = 0
+            raise _incomplete(payload) from error
+        #: The payload's name, such as ``seto.contract_quotes``.
+        self.name = name
+        field = _SETO_FIELDS[name[5:]].number
+        self._before = _TYPE_TAG + encode_uleb128(_SETO_TYPE_BY_NAME[name]) + _ETO_TAG
+        self._behind = encode_uleb128(field << 3 | _DELIMITED) + encode_uleb128(len(body)) + body
+
+    def __repr__(self) -> str:
+        return f"<PreparedMessage {self.name}, {len(self._behind)} bytes>"
+
+    def payload(self, seq: int, is_replay: bool | None = None) -> bytes:
+        """The bytes of the payload with this number; ``is_replay`` is written unless it is None."""
+        inner = _SEQ_TAG + encode_uleb128(seq) + _IS_REPLAY[is_replay]
+        return b"%b%c%b%b" % (self._before, len(inner), inner, self._behind)

@@ -662,6 +662,22 @@ def test_what_the_defaults_have_wrong_for_every_account_is_told_once(
     assert said in found[2]
 
 
+@pytest.mark.parametrize(
+    ("lines", "where"),
+    [
+        ('username = "ca_file"', (1, "accounts.a")),
+        ('username = "key_file"\ncert_file = "missing.pem"', (1, "accounts.a")),
+        ('token = "t"\nca_file = "key_file.pem"', (3, "accounts.a.ca_file")),
+    ],
+)
+def test_a_value_that_is_called_like_a_key_is_told_where_it_stands(
+    folder: pathlib.Path, lines: str, where: tuple[int, str]
+) -> None:
+    """A user name or a file's name does not lead to another key's line, and hides nothing."""
+    (folder / "key_file.pem").write_text("no certificate")
+    assert where in [found[:2] for found in problems(f"[accounts.a]\n{lines}\n", folder=folder)]
+
+
 @pytest.mark.parametrize("heading", ["[defaults]\n", ""], ids=["defaults", "account"])
 @pytest.mark.parametrize(
     ("lines", "path"),

@@ -17,6 +17,7 @@ from google.protobuf.message import Message
 from smarkets_pool import eto, seto
 from smarkets_pool.wire.framing import FrameBuffer, decode_uleb128, encode_frame, encode_uleb128
 from smarkets_pool.wire.payloads import (
+    PreparedMessage,
     eto_payload,
     message_of,
     parse_payload,
@@ -350,6 +351,27 @@ def test_row_encodes(row: Row) -> None:
 def test_row_decodes(row: Row) -> None:
     """The row's bytes, read by us, give the meaning and nothing more."""
     check_decoded(row, look_up(row))
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        pytest.param(row, id=row.meaning)
+        for row in table()
+        if (expected := EXPECTED.get(row.key)) is not None
+        and isinstance(expected, Traffic)
+        and expected.name.startswith("seto.")
+        and "type" not in expected.envelope
+    ],
+)
+def test_row_is_prepared(row: Row) -> None:
+    """A seto message that was serialised ahead of its number gives the row's bytes."""
+    expected = look_up(row)
+    assert isinstance(expected, Traffic)
+    message = message_of(expected.build())
+    assert message is not None
+    mark = cast("bool | None", expected.envelope.get("is_replay"))
+    assert encode_frame(PreparedMessage(message).payload(expected.seq, mark)).hex() == row.hex
 
 
 def test_rows_and_expectations_are_the_same_set() -> None:

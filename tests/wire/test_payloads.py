@@ -18,6 +18,7 @@ from smarkets_pool.wire.payloads import (
     MESSAGE_CLASSES,
     PAYLOAD_NAMES,
     SETO_NAMES,
+    PreparedMessage,
     account_sequence_of,
     enum_name,
     eto_payload,
@@ -675,6 +676,91 @@ def test_serialize_names_fields_in_lists() -> None:
     quotes = seto.ContractQuotes(market_id=1, contract_id=2, offers=[seto.Quote(quantity=1)])
     with pytest.raises(UsageError, match=r"without contract_quotes\.offers\[0\]\.price$"):
         serialize(numbered(payload_for(quotes)))
+
+
+# --- prepared once, sent to many -----------------------------------------------------------------
+
+MARKS = [None, False, True]
+
+
+def marked(message: Message, seq: int, is_replay: bool | None) -> bytes:
+    """The payload as protobuf writes it whole."""
+    payload = numbered(payload_for(message), seq)
+    if is_replay is not None:
+        payload.eto_payload.is_replay = is_replay
+    return payload.SerializeToString()
+
+
+@pytest.mark.parametrize("is_replay", MARKS)
+@pytest.mark.parametrize("cls", SETO_CLASSES, ids=class_name)
+def test_prepared_equals_serialized_for_every_class(cls: type[Message], is_replay: bool | None) -> None:
+    """For each class the spliced bytes are those of the whole payload, at every length of the number."""
+    prepared = PreparedMessage(minimal(cls))
+    assert prepared.name == message_name(cls)
+    for bits in range(64):
+        for seq in (2**bits - 1, 2**bits, 2 ** (bits + 1) - 1):
+            assert prepared.payload(seq, is_replay) == marked(minimal(cls), seq, is_replay)
+
+
+@given(
+    st.sampled_from(SETO_CLASSES).flatmap(messages),
+    st.integers(0, 2**64 - 1),
+    st.sampled_from(MARKS),
+)
+def test_prepared_equals_serialized_for_any_message(message: Message, seq: int, mark: bool | None) -> None:
+    """Whatever a message holds, the spliced bytes are those of the whole payload."""
+    assert PreparedMessage(message).payload(seq, mark) == marked(message, seq, mark)
+
+
+@pytest.mark.parametrize("size", [0, 1, 100, 110, 127, 128, 16_200, 16_384, 2_097_152])
+def test_prepared_of_any_size(size: int) -> None:
+    """The message's own length may take one byte or several."""
+    message = seto.OrderRejected(seq=1, reason=seto.ORDER_REJECTED_MARKET_HALTED, label="x" * size)
+    assert PreparedMessage(message).payload(300, False) == marked(message, 300, False)
+
+
+def test_prepared_keeps_what_the_schema_does_not_know() -> None:
+    """Fields of a newer schema are passed on, in both ways of writing."""
+    message = seto.MarketSubscribe.FromString(wire("10a08d06 f87f05"))
+    assert wire("f87f05") in PreparedMessage(message).payload(2)
+    assert PreparedMessage(message).payload(2) == marked(message, 2, None)
+
+
+def test_prepared_is_a_copy() -> None:
+    """What becomes of the message afterwards changes nothing."""
+    message = seto.MarketSubscribe(market_id=1)
+    prepared = PreparedMessage(message)
+    before = prepared.payload(2)
+    message.market_id = 2
+    assert prepared.payload(2) == before
+    assert repr(prepared) == "<PreparedMessage seto.market_subscribe, 4 bytes>"
+
+
+@pytest.mark.parametrize("cls", [seto.Quote, eto.Logout, seto.Payload], ids=class_name)
+def test_prepared_of_what_no_payload_carries(cls: type[Message]) -> None:
+    """What payload_for refuses is refused here in the same words."""
+    with pytest.raises(UsageError) as caught:
+        PreparedMessage(cls())
+    with pytest.raises(UsageError) as wanted:
+        payload_for(cls())
+    assert str(caught.value) == str(wanted.value)
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        seto.OrderCreate(market_id=1, contract_id=2),
+        seto.ContractQuotes(market_id=1, contract_id=2, offers=[seto.Quote(quantity=1)]),
+    ],
+    ids=class_name,
+)
+def test_prepared_without_required_fields(message: Message) -> None:
+    """What serialize refuses is refused here in the same words, before anything is numbered."""
+    with pytest.raises(UsageError) as caught:
+        PreparedMessage(message)
+    with pytest.raises(UsageError) as wanted:
+        serialize(numbered(payload_for(message)))
+    assert str(caught.value) == str(wanted.value)
 
 
 # --- anything at all -----------------------------------------------------------------------------

@@ -5,6 +5,7 @@ A program tells its story with ``say`` and the figures of its pool; what that lo
 
 from __future__ import annotations
 
+import abc
 import io
 import json
 import logging
@@ -69,7 +70,7 @@ class _Printed(io.TextIOBase):
         return self._output.fileno()
 
 
-class View:
+class View(abc.ABC):
     """A story on standard output; logs go to standard error, and what anybody prints to either goes the
     same ways. Use as a context manager.
     """
@@ -146,17 +147,17 @@ class View:
         """Somebody printed this piece of text."""
         self.output.write(text)
 
+    @abc.abstractmethod
     def say(self, text: str, **data: Any) -> None:
         """Something happened: a sentence for people, its data for programs."""
-        raise NotImplementedError
 
+    @abc.abstractmethod
     def look(self, figures: Figures) -> None:
         """Time to show the figures again."""
-        raise NotImplementedError
 
+    @abc.abstractmethod
     def summary(self, title: str, checks: list[tuple[str, Any, bool]]) -> None:
         """The last word: name, value and whether it is as it should be."""
-        raise NotImplementedError
 
 
 class LineView(View):
