@@ -10,6 +10,7 @@ from __future__ import annotations
 import dataclasses
 import secrets
 import string
+import time
 from collections.abc import Callable, Iterable
 
 from google.protobuf.message import Message
@@ -48,6 +49,8 @@ class Exchange:
 
     Args:
         wall_clock: microseconds since the epoch.
+        clock: seconds, the one that every ``now`` comes from; faults that are asked for read it.
+        seed: what faults do by chance is the same for the same one.
     """
 
     def __init__(
@@ -57,11 +60,14 @@ class Exchange:
         markets: Iterable[Market],
         wall_clock: Callable[[], int],
         settings: ExchangeSettings | None = None,
+        clock: Callable[[], float] = time.monotonic,
+        seed: int = 0,
     ) -> None:
         self.settings = settings if settings is not None else ExchangeSettings()
         self.truth = Truth(self.settings.truth_limit)
-        self.faults = Faults(self.truth)
         self.accounts = accounts
+        self.faults = Faults(self.truth, seed, clock)
+        self.faults.ground = self
         self.engine = Engine(self.settings, self.truth, accounts, markets)
         self.peers: list[Peer] = []
         self.downtime = False
@@ -72,6 +78,10 @@ class Exchange:
 
     def __repr__(self) -> str:
         return f"<Exchange {len(self.peers)} connections, {self.engine!r}>"
+
+    def peers_of(self, username: str) -> list[Peer]:
+        """The logged-in connections of an account."""
+        return [peer for peer in self.peers if peer.username == username]
 
     # --- connections -----------------------------------------------------------------------------
 
@@ -113,7 +123,7 @@ class Exchange:
             return int(eto.LOGOUT_DOWNTIME)
         if not account.is_verified:
             return int(eto.LOGOUT_UNVERIFIED)
-        return self.faults.refusal(account.username, now)
+        return self.faults.refusal(account.username)
 
     def open_session(self, peer: Peer, account: ExchangeAccount, now: float) -> str:
         """Begin to remember a new session; return its id. Those that are due are forgotten."""
@@ -158,6 +168,14 @@ class Exchange:
             account, message, seq=seq, now_us=self._wall_clock(), session=peer.session_id
         )
         self.carry(effects, peer, now)
+
+    def request_without_session(
+        self, account: ExchangeAccount, message: Message, seq: int, now: float
+    ) -> list[Effect]:
+        """Carry out a request of somebody who is not connected (house traders, tests); return what came of it."""
+        effects = self.engine.handle(account, message, seq=seq, now_us=self._wall_clock())
+        self.carry(effects, None, now)
+        return effects
 
     def carry(self, effects: Iterable[Effect], requester: Peer | None, now: float) -> None:
         """Bring effects to whom they are for, in order; then have the touched peers written to."""
