@@ -56,6 +56,7 @@ class EmbeddedExchange:
         context: another TLS context to serve with, for tests of certificates.
         clock: seconds that never go back, for all that takes time; ``wall_clock``: microseconds since the
             epoch, for what is printed on executions. Both are for tests, see ``smarkets_pool.testing``.
+        seed: what faults do by chance is the same for the same one.
 
     Attributes:
         logins: the accounts' credentials. market_ids, contract_ids: what is traded.
@@ -75,6 +76,7 @@ class EmbeddedExchange:
         context: gevent.ssl.SSLContext | None = None,
         clock: Callable[[], float] = time.monotonic,
         wall_clock: Callable[[], int] = lambda: time.time_ns() // 1000,
+        seed: int = 0,
     ) -> None:
         if isinstance(accounts, int):
             accounts = [f"trader-{number}@example.com" for number in range(1, accounts + 1)]
@@ -97,6 +99,8 @@ class EmbeddedExchange:
             ],
             wall_clock=wall_clock,
             settings=settings,
+            clock=clock,
+            seed=seed,
         )
         if self._certificates is not None:
             context = self._certificates.server_context()

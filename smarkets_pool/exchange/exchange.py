@@ -172,7 +172,7 @@ class Exchange:
     def request_without_session(
         self, account: ExchangeAccount, message: Message, seq: int, now: float
     ) -> list[Effect]:
-        """Carry out a request of somebody who is not connected (house traders, tests); return what came of it."""
+        """Carry out a request of somebody who is not connected (a test, say); return what came of it."""
         effects = self.engine.handle(account, message, seq=seq, now_us=self._wall_clock())
         self.carry(effects, None, now)
         return effects

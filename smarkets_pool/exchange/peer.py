@@ -72,6 +72,11 @@ class Peer:
         self._out: list[bytes] = []
         self._gone = False
 
+    @property
+    def username(self) -> str:
+        """Whose connection it is, empty before the login."""
+        return self.account.username if self.account is not None else ""
+
     def __repr__(self) -> str:
         who = self.account.username if self.account is not None else "nobody"
         return f"<Peer {self.number} {who} {self.protocol.state.name}>"
@@ -248,7 +253,11 @@ class Peer:
             return
         faults, who = self._exchange.faults, self.account.username
         self.protocol.memory.outseq += faults.takes_skip(who)
-        dropped = faults.takes_drop(who, message_name(type(message)) or "")
+        name = message_name(type(message)) or ""
+        plan = faults.take_frame(who, name)
+        dropped = plan is not None and plan.name == "drop"
+        if dropped:
+            faults.record("drop", who, name)
         self._collect()
         try:
             self.protocol.send(message, now, is_replay=is_replay)

@@ -766,7 +766,7 @@ def test_every_event_is_handled_once_and_in_order_whatever_goes_wrong(seed):
                     pool._runtime.call_later(chance.random() * 0.01, waited.set)
                     waited.wait()
             for number, name in enumerate(("alice", "bob", "carol")):
-                exchange.faults._drops.clear()
+                exchange.faults.clear()
                 execute(exchange, number)  # shows a loss at the very end
                 truth = [event.account_sequence for event in exchange.truth.events(user(exchange, number))]
                 eventually(lambda name=name, truth=truth: len(record.numbers(name)) >= len(truth))

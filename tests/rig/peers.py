@@ -344,6 +344,7 @@ class Floor:
             markets=[Market(1, (2,)), Market(3, (4,))],
             wall_clock=lambda: int(self.now * 1_000_000),
             settings=values,
+            clock=lambda: self.now,
         )
 
     def caller(self, number: int | None = None, timing: Timing = PASSIVE, **login: Any) -> Caller:
