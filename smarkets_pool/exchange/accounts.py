@@ -12,8 +12,8 @@ from __future__ import annotations
 import hashlib
 import hmac
 from collections import deque
-from collections.abc import Iterable, Iterator
-from typing import Any
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
 
 from google.protobuf.message import Message
 
@@ -21,6 +21,9 @@ from smarkets_pool.exceptions import ConfigError, UsageError
 from smarkets_pool.exchange.money import Bets, NettedBets, SeparateBets, points_from_currency
 from smarkets_pool.exchange.orders import Order, Trade
 from smarkets_pool.exchange.settings import ExchangeSettings
+
+if TYPE_CHECKING:
+    from smarkets_pool.exchange.market import Market
 
 __all__ = ["Accounts", "ExchangeAccount"]
 
@@ -164,25 +167,15 @@ class ExchangeAccount:
             raise UsageError(f"{self.username!r} has {self.open_points} points reserved, not {points}")
         self.open_points -= points
 
-    def bet(
-        self,
-        market_id: int,
-        contract_ids: Iterable[int],
-        contract_id: int,
-        side: int,
-        price: int,
-        quantity: int,
-    ) -> None:
-        """Count an executed bet, or, with a negative quantity, take one back.
-
-        ``contract_ids`` are those of the market that can still win.
-        """
-        bets = self._bets.get(market_id)
+    def bet(self, market: Market, order: Order, price: int, quantity: int) -> None:
+        """Count an executed bet of an order, or, with a negative quantity, take one back."""
+        bets = self._bets.get(market.market_id)
         if bets is None:
             netted = self._settings.netting == "market"
-            bets = self._bets[market_id] = NettedBets(contract_ids) if netted else SeparateBets()
+            bets = NettedBets(market.open_contracts()) if netted else SeparateBets()
+            self._bets[market.market_id] = bets
         before = bets.risk
-        bets.add(contract_id, side, price, quantity)
+        bets.add(order.contract_id, order.side, price, quantity)
         self._bets_points += bets.risk - before
 
     def close_bets(self, market_id: int, contract_id: int | None = None) -> None:

@@ -85,7 +85,7 @@ class Bookkeeping:
     def _undo(self, trade: Trade, market: Market) -> None:
         trade.state = "voided"
         for order in trade.orders:
-            self._desk.bet(order, market, trade.price, -trade.quantity)
+            order.account.bet(market, order, trade.price, -trade.quantity)
             order.undo(trade.price, trade.quantity)
             if order.state == "filled" and not order.executed_quantity:
                 order.state = "voided"
@@ -102,8 +102,8 @@ class Bookkeeping:
         for trade in trades:
             price, quantity = self.reduced(trade.price, trade.quantity, factor, kind)
             for order in trade.orders:
-                self._desk.bet(order, market, trade.price, -trade.quantity)
-                self._desk.bet(order, market, price, quantity)
+                order.account.bet(market, order, trade.price, -trade.quantity)
+                order.account.bet(market, order, price, quantity)
                 order.reprice(trade.price, trade.quantity, price, quantity)
             trade.price, trade.quantity = price, quantity
         for order, source_quantity in source.items():
@@ -145,7 +145,7 @@ class Bookkeeping:
                 if gains
                 else -liability_points(order.side, trade.price, trade.quantity)
             )
-            self._desk.bet(order, market, trade.price, -trade.quantity)
+            order.account.bet(market, order, trade.price, -trade.quantity)
             order.account.cash_points += points
         self._desk.drop_trade(trade, market)
 

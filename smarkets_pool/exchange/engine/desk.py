@@ -211,17 +211,11 @@ class Desk:
         """The order had its limit set aside; now it risks the trade's price, which may be better."""
         account = order.account
         account.release(liability_points(order.side, order.price, trade.quantity))
-        self.bet(order, market, trade.price, trade.quantity)
+        account.bet(market, order, trade.price, trade.quantity)
         order.trades.append(trade)
         if order.state == "filled":
             account.retire(order)
             self.live_orders -= 1
-
-    def bet(self, order: Order, market: Market, price: int, quantity: int) -> None:
-        """Count a bet of the order's account, or, with a negative quantity, take one back."""
-        order.account.bet(
-            market.market_id, market.open_contracts(), order.contract_id, order.side, price, quantity
-        )
 
     def drop_trade(self, trade: Trade, market: Market) -> None:
         """The bets of a trade are over, paid or given back."""

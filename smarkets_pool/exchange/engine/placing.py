@@ -79,9 +79,8 @@ class Placing:
         market = desk.markets[order.market_id]
         book = market.books[order.contract_id]
         desk.touch(work, market, order.contract_id)
-        while own := [resting for resting, _ in book.fills_for(order) if resting.account is order.account]:
-            # Only with crossed_self = "cancel_resting": otherwise the order was refused.
-            desk.cancel_resting(own[0], seto.ORDER_CANCELLED_MEMBER_REQUESTED, None, work)
+        if desk.settings.crossed_self == "cancel_resting":
+            self._cancel_own(order, work)
         fills = book.fills_for(order)
         if desk.settings.honours_maq and sum(quantity for _resting, quantity in fills) < maq:
             desk.cancel_rest(order, seto.ORDER_CANCELLED_INSUFFICIENT_LIQUIDITY, None, work)
@@ -94,6 +93,13 @@ class Placing:
             desk.cancel_rest(order, seto.ORDER_CANCELLED_INSUFFICIENT_LIQUIDITY, None, work)
         else:
             desk.rest(order)
+
+    def _cancel_own(self, order: Order, work: Work) -> None:
+        """Take out the account's own orders that this one would meet; behind them may be more."""
+        book = self._desk.markets[order.market_id].books[order.contract_id]
+        while own := [resting for resting, _ in book.fills_for(order) if resting.account is order.account]:
+            for resting in own:
+                self._desk.cancel_resting(resting, seto.ORDER_CANCELLED_MEMBER_REQUESTED, None, work)
 
     # --- order_cancel_replace ---
 
