@@ -1,0 +1,24 @@
+"""A script against each side that it says it tests."""
+
+from __future__ import annotations
+
+from tests.rig.scenario.exchange_side import ExchangeSide
+from tests.rig.scenario.language import Script
+from tests.rig.scenario.report import TalkRecord
+from tests.rig.scenario.runner import Runner
+from tests.rig.scenario.sides import Side
+
+__all__ = ["play"]
+
+
+def play(script: Script, tested: str) -> TalkRecord:
+    """Play a script against ``exchange``, ``session`` or ``pool``.
+
+    Raises:
+        ScenarioFailed, ScriptError: as ``Runner.play``.
+    """
+    return Runner(script, _side(script, tested)).play()
+
+
+def _side(script: Script, tested: str) -> Side:
+    return ExchangeSide(script.head)
