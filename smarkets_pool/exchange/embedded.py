@@ -26,6 +26,7 @@ from smarkets_pool.exchange.faults import Faults
 from smarkets_pool.exchange.market import Market
 from smarkets_pool.exchange.server import ExchangeServer
 from smarkets_pool.exchange.settings import ExchangeSettings
+from smarkets_pool.exchange.staff import Staff
 from smarkets_pool.exchange.truth import Truth
 
 __all__ = ["EmbeddedExchange", "Login"]
@@ -60,7 +61,8 @@ class EmbeddedExchange:
 
     Attributes:
         logins: the accounts' credentials. market_ids, contract_ids: what is traded.
-        truth: what really happened. faults: what is to go wrong. exchange: everything else.
+        truth: what really happened. faults: what is to go wrong. staff: opens, halts, settles.
+        exchange: everything else.
     """
 
     def __init__(
@@ -197,6 +199,15 @@ class EmbeddedExchange:
     def faults(self) -> Faults:
         """``drop``, ``skip``, ``refuse_login``."""
         return self.exchange.faults
+
+    @property
+    def staff(self) -> Staff:
+        """What the exchange's own people do: open, halt and settle markets, suspend accounts, ..."""
+        return Staff(self.operate)
+
+    def operate(self, verb: str, **arguments: object) -> None:
+        """Carry out a verb of the staff by its name, with arguments of plain data; see ``Exchange.operate``."""
+        self.exchange.operate(verb, self._server.now(), **arguments)
 
     def cut(self, username: str, *, inside: bool = False, away: float | None = None) -> int:
         """Break the account's connections; see ``Exchange.cut``."""

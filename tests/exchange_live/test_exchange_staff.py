@@ -1,0 +1,31 @@
+"""The operators' verbs as methods, on a whole exchange."""
+
+from __future__ import annotations
+
+import pytest
+
+from smarkets_pool.exceptions import UsageError
+from smarkets_pool.exchange import EmbeddedExchange
+from smarkets_pool.exchange.engine import VERBS
+from smarkets_pool.exchange.staff import Staff
+from smarkets_pool.wire.schema import seto_pb2 as seto
+
+
+def test_every_verb_is_a_method() -> None:
+    """But for the one that only the clock says."""
+    methods = {name for name in vars(Staff) if not name.startswith("_")}
+    assert methods == set(VERBS) - {"confirm_due"}
+    assert all(vars(Staff)[name].__doc__ == VERBS[name].__doc__ for name in methods)
+
+
+def test_the_staff_works_on_the_exchange() -> None:
+    """A market is halted and settled; what is not there is refused."""
+    exchange = EmbeddedExchange(accounts=1, markets=1, tls=False)
+    market_id = exchange.market_ids[0]
+    market = exchange.exchange.engine.markets[market_id]
+    exchange.staff.set_market_state(market_id, "HALTED", reason="a goal")
+    assert (market.state, market.reason) == (seto.MARKET_STATE_HALTED, "a goal")
+    exchange.staff.settle(market_id, winners=[exchange.contract_ids[market_id][0]])
+    assert market.is_over
+    with pytest.raises(UsageError, match="over already"):
+        exchange.staff.void_market(market_id)
