@@ -29,7 +29,7 @@ def patch_process() -> None:
         by = f" (it is used by {', '.join(holders[:_NAMED])})" if holders else ""
         raise pytest.UsageError(
             "smarkets_pool.testing.plugin comes too late to monkey-patch this process: ssl was imported "
-            f"before{by}. Load it before all other plugins, with `-p smarkets_pool.testing.plugin` in addopts of "
-            "the pytest configuration, or call gevent.monkey.patch_all() where the process begins"
+            f"before{by}. Load it before all other plugins, with `-p smarkets_pool.testing.plugin` in "
+            "addopts of the pytest configuration, or call gevent.monkey.patch_all() where the process begins"
         )
     monkey.patch_all()
