@@ -109,7 +109,9 @@ def test_lists_and_groups_are_compared_as_written() -> None:
         "[$best, $second]",
     ):
         holds(text.format(bids))
-    assert "+ contract_quotes[0].bids[1].quantity: 8" in fails(text.format("[2500:7, 2400:9]"))
+    assert "+ contract_quotes: [{bids=[2500:7, 2400:8] market_id=100 contract_id=200}]" in fails(
+        text.format("[2500:7, 2400:9]")
+    )
     for bids in ("[2400:8, 2500:7]", "[2500:7]", "[]", "[2500:7, 2400:8, 2300:1]"):
         assert "bids" in fails(text.format(bids))
 

@@ -31,6 +31,8 @@ from tests.rig.scenario.values import ABSENT, ANYTHING, Group, ListOf, Mistake, 
 __all__ = ["Difference", "Expected", "compare"]
 
 REST = "..."
+#: Letters up to which a list that is not as written is shown as a whole, and not by what differs in it.
+_SHORT = 120
 
 
 @dataclass(frozen=True)
@@ -165,7 +167,8 @@ def _list_differences(
         return [Difference(path, f"a list, not {wanted}", told)]
     if _list_fits(field, items, wanted.items, scope):
         return []
-    if len(items) == len(wanted.items) and REST not in map(str, wanted.items):
+    short = max(len(told), len(str(wanted))) <= _SHORT
+    if not short and len(items) == len(wanted.items) and REST not in map(str, wanted.items):
         found: list[Difference] = []
         for index, (item, want) in enumerate(zip(items, wanted.items, strict=True)):
             found += _item_differences(field, item, want, scope, f"{path}[{index}]")

@@ -344,7 +344,7 @@ def _unknown_enums(message: Any) -> list[tuple[str, int]]:
 def said(field: FieldDescriptor, value: Any) -> str:
     """One value as a script would write it."""
     if field.message_type is not None:
-        return "{" + " ".join(_described_fields(value)) + "}"
+        return _by_position(value) or "{" + " ".join(_described_fields(value)) + "}"
     if field.enum_type is not None:
         return short_name(field, value)
     if field.type == FieldDescriptor.TYPE_BOOL:
@@ -352,3 +352,14 @@ def said(field: FieldDescriptor, value: Any) -> str:
     if field.type == FieldDescriptor.TYPE_STRING:
         return f'"{value}"'
     return repr(value) if field.type == FieldDescriptor.TYPE_BYTES else str(value)
+
+
+def _by_position(message: Any) -> str:
+    """``5000:100000`` if exactly the first fields are set, and are plain; else nothing."""
+    found = message.ListFields()
+    in_order = [field.number for field in message.DESCRIPTOR.fields][: len(found)]
+    if not found or [field.number for field, _ in found] != in_order:
+        return ""
+    if any(field.message_type is not None or repeated(field) for field, _ in found):
+        return ""
+    return ":".join(said(field, value) for field, value in found)
