@@ -23,6 +23,8 @@ from smarkets_pool.exchange.accounts import Accounts
 from smarkets_pool.exchange.certificates import Certificates
 from smarkets_pool.exchange.exchange import Exchange
 from smarkets_pool.exchange.faults import Faults
+from smarkets_pool.exchange.flood import Flood
+from smarkets_pool.exchange.floodserver import FloodServer
 from smarkets_pool.exchange.market import Market
 from smarkets_pool.exchange.server import ExchangeServer
 from smarkets_pool.exchange.settings import ExchangeSettings
@@ -58,6 +60,7 @@ class EmbeddedExchange:
         clock: seconds that never go back, for all that takes time; ``wall_clock``: microseconds since the
             epoch, for what is printed on executions. Both are for tests, see ``smarkets_pool.testing``.
         seed: what faults do by chance is the same for the same one.
+        flood: answer logins with a flood of frames instead, for measuring who reads it; see ``Flood``.
 
     Attributes:
         logins: the accounts' credentials. market_ids, contract_ids: what is traded.
@@ -79,6 +82,7 @@ class EmbeddedExchange:
         clock: Callable[[], float] = time.monotonic,
         wall_clock: Callable[[], int] = lambda: time.time_ns() // 1000,
         seed: int = 0,
+        flood: Flood | None = None,
     ) -> None:
         if isinstance(accounts, int):
             accounts = [f"trader-{number}@example.com" for number in range(1, accounts + 1)]
@@ -107,7 +111,12 @@ class EmbeddedExchange:
         if self._certificates is not None:
             context = self._certificates.server_context()
         self.tls = context is not None
-        self._server = ExchangeServer(self.exchange, host=host, port=port, context=context, clock=clock)
+        where: dict[str, Any] = {"host": host, "port": port, "context": context, "clock": clock}
+        self._server = (
+            ExchangeServer(self.exchange, **where)
+            if flood is None
+            else FloodServer(self.exchange, flood, self.contract_ids, **where)
+        )
 
     def __repr__(self) -> str:
         return f"<EmbeddedExchange {'tls' if self.tls else 'tcp'}://{self.host}:{self.port}>"
@@ -206,7 +215,7 @@ class EmbeddedExchange:
         return Staff(self.operate)
 
     def operate(self, verb: str, **arguments: object) -> None:
-        """Carry out a verb of the staff by its name, with arguments of plain data; see ``Exchange.operate``."""
+        """Carry out a verb of the staff by its name, with plain arguments; see ``Exchange.operate``."""
         self.exchange.operate(verb, self._server.now(), **arguments)
 
     def cut(self, username: str, *, inside: bool = False, away: float | None = None) -> int:
