@@ -9,6 +9,7 @@ account's position. At any time there is at most one life greenlet (while it con
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 from collections.abc import Callable
 from typing import Any, cast
@@ -31,14 +32,14 @@ from smarkets_pool.pool.state import DOWN, RECOVERING, MemberState
 from smarkets_pool.pool.subscriptions import Subscriptions
 from smarkets_pool.pool.supervisor import Supervisor
 from smarkets_pool.pool.timekeeper import Timekeeper
-from smarkets_pool.protocol import Event, Received
+from smarkets_pool.protocol import Event, Received, SessionProtocol
 from smarkets_pool.session import Session
 from smarkets_pool.session.framelog import FrameLog
 from smarkets_pool.stores import Position, SequenceStore
 from smarkets_pool.wire.payloads import REQUEST_NAMES, message_name
 from smarkets_pool.wire.schema import seto_pb2 as seto
 
-__all__ = ["Member"]
+__all__ = ["Member", "Surroundings"]
 
 _log = PlaceLog("pool.member")
 
@@ -49,31 +50,54 @@ SEND_LIMIT = 1 << 20
 _HARMLESS = frozenset({"seto.order_cancel", "seto.order_cancel_all", "seto.settings"})
 
 
+@dataclasses.dataclass(frozen=True, slots=True, repr=False, kw_only=True)
+class Surroundings:
+    """What the members of a pool have in common.
+
+    reconnect, timeouts: policies of those that have none of their own. on_change: called when something has
+    happened to a member. on_error: called when one of its handlers raised.
+    """
+
+    reconnect: ReconnectPolicy
+    timeouts: TimeoutPolicy
+    runtime: Runtime
+    supervisor: Supervisor
+    timekeeper: Timekeeper
+    governor: Governor
+    dispatcher: Dispatcher
+    store: SequenceStore
+    on_change: Callable[[], None]
+    on_error: Callable[[Delivery, BaseException], None]
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class _Traffic:
+    """Frames that were read and sent, and what came twice."""
+
+    received: int = 0
+    sent: int = 0
+    duplicates: int = 0
+
+    def with_that_of(self, protocol: SessionProtocol) -> _Traffic:
+        """The sum with what went through a connection."""
+        return _Traffic(
+            self.received + protocol.frames_received,
+            self.sent + protocol.frames_sent,
+            self.duplicates + protocol.duplicates,
+        )
+
+
 class Member:
     """One account of a pool; made by the pool, had by ``pool[name]``."""
 
-    def __init__(
-        self,
-        account: Account,
-        *,
-        reconnect: ReconnectPolicy,
-        timeouts: TimeoutPolicy,
-        runtime: Runtime,
-        supervisor: Supervisor,
-        timekeeper: Timekeeper,
-        governor: Governor,
-        dispatcher: Dispatcher,
-        store: SequenceStore,
-        on_change: Callable[[], None],
-        on_error: Callable[[Delivery, BaseException], None],
-    ) -> None:
+    def __init__(self, account: Account, around: Surroundings) -> None:
         self.account = account
-        self._timeouts = account.timeouts or timeouts
-        self._runtime = runtime
-        self._supervisor = supervisor
-        self._timekeeper = timekeeper
-        self._store = store
-        self._on_change = on_change
+        self._timeouts = account.timeouts or around.timeouts
+        self._runtime = around.runtime
+        self._supervisor = around.supervisor
+        self._timekeeper = around.timekeeper
+        self._store = around.store
+        self._on_change = around.on_change
         self._connection: Connection | None = None
         self._parting: bool | None = None
         self._known = False
@@ -85,39 +109,37 @@ class Member:
             self._subscriptions.note(seto.Settings(cancel_all_on_failure=True))
         self._inbox = Inbox(
             account.name,
-            dispatcher,
-            runtime,
-            supervisor,
+            around.dispatcher,
+            around.runtime,
+            around.supervisor,
             after=self._handled,
             drained=self._save_position,
             parked=self._watch_time,
             on_room=self._on_room,
-            on_error=on_error,
+            on_error=around.on_error,
         )
         self._intake = Intake(
             self,
             self._inbox,
-            dispatcher,
-            clock=runtime.now,
+            around.dispatcher,
+            clock=around.runtime.now,
             patience=self._timeouts.give_up_after,
             changed=self._state_changed,
-            log=supervisor.log,
+            log=around.supervisor.log,
         )
         self._life = Life(
             self,
-            reconnect=account.reconnect or reconnect,
+            reconnect=account.reconnect or around.reconnect,
             timeouts=self._timeouts,
-            runtime=runtime,
-            supervisor=supervisor,
-            governor=governor,
-            changed=on_change,
+            runtime=around.runtime,
+            supervisor=around.supervisor,
+            governor=around.governor,
+            changed=around.on_change,
         )
         self._logins = 0
         self._disconnects = 0
-        # Of connections that are gone; the present one's are added when somebody asks.
-        self._frames_received = 0
-        self._frames_sent = 0
-        self._duplicates = 0
+        #: Of connections that are gone; the present one's is added when somebody asks.
+        self._traffic = _Traffic()
 
     def __repr__(self) -> str:
         why = f": {self.why_down}" if self.state is DOWN else ""
@@ -190,11 +212,7 @@ class Member:
         """A snapshot as plain data; times in seconds, ``*_total`` since the member was added."""
         now = self._runtime.now()
         life, intake, inbox, connection = self._life, self._intake, self._inbox, self._connection
-        received, sent, duplicates = self._frames_received, self._frames_sent, self._duplicates
-        if connection is not None:
-            received += connection.protocol.frames_received
-            sent += connection.protocol.frames_sent
-            duplicates += connection.protocol.duplicates
+        traffic = self._traffic if connection is None else self._traffic.with_that_of(connection.protocol)
         return {
             "state": self.state.name,
             "why_down": self.why_down if self.state is DOWN else None,
@@ -208,9 +226,9 @@ class Member:
             "out_buffer_bytes": 0 if connection is None else connection.waiting,
             "deliveries_total": inbox.delivered,
             "handler_errors_total": inbox.handler_errors,
-            "frames_received_total": received,
-            "frames_sent_total": sent,
-            "duplicates_total": duplicates + intake.duplicates,
+            "frames_received_total": traffic.received,
+            "frames_sent_total": traffic.sent,
+            "duplicates_total": traffic.duplicates + intake.duplicates,
             "replayed_total": intake.replayed,
             "gaps_found_total": intake.gaps_found,
             "gaps_filled_total": intake.gaps_filled,
@@ -379,9 +397,7 @@ class Member:
         if self._life.stopping:
             self._parting = isinstance(error, LoggedOut)
         self._disconnects += 1
-        self._frames_received += connection.protocol.frames_received
-        self._frames_sent += connection.protocol.frames_sent
-        self._duplicates += connection.protocol.duplicates
+        self._traffic = self._traffic.with_that_of(connection.protocol)
         self._life.lost(error)
 
     def down(self, error: BaseException, decision: Decision | None) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import logging
 import os
@@ -13,16 +12,10 @@ from typing import Any, TypeVar, overload
 import gevent
 import gevent.event
 
-from smarkets_pool.account import Account, Customer
+from smarkets_pool.account import Account
 from smarkets_pool.config import PoolConfig, load
 from smarkets_pool.dispatcher import BY_DELIVERY, Dispatcher, Handler
-from smarkets_pool.exceptions import (
-    ConcurrentUseError,
-    ConfigError,
-    InvalidCallbackError,
-    PoolError,
-    UsageError,
-)
+from smarkets_pool.exceptions import ConfigError, InvalidCallbackError, PoolError, UsageError
 from smarkets_pool.logs import PlaceLog
 from smarkets_pool.policies import Deadline, ReconnectPolicy, TimeoutPolicy
 from smarkets_pool.pool.delivery import (
@@ -34,8 +27,10 @@ from smarkets_pool.pool.delivery import (
 )
 from smarkets_pool.pool.governor import Governor
 from smarkets_pool.pool.inbox import ErrorHandler
-from smarkets_pool.pool.member import Member
+from smarkets_pool.pool.member import Member, Surroundings
 from smarkets_pool.pool.registration import Registrable, Registration
+from smarkets_pool.pool.retirement import Retirement
+from smarkets_pool.pool.roster import Roster
 from smarkets_pool.pool.runtime import Runtime
 from smarkets_pool.pool.state import UP
 from smarkets_pool.pool.supervisor import Supervisor
@@ -109,25 +104,33 @@ class Pool:
             burst=self._reconnect.login_burst,
             backoff=self._reconnect.backoff,
         )
-        self._members: dict[str, Member] = {}
-        #: Who logs in where -> our name for it.
-        self._logins: dict[tuple[object, ...], str] = {}
-        #: The other way round; two while an account is being replaced.
-        self._keys: dict[str, set[tuple[object, ...]]] = {}
-        #: Whose position stands under a name in the store; kept when an account is removed.
-        self._customers: dict[str, Customer] = {}
-        #: Accounts that a call is taking out or replacing; a second one at a time would leave two members.
-        self._in_change: set[str] = set()
         self._error_handlers: list[ErrorHandler] = []
         self._changed = gevent.event.Event()
         self._stopped = gevent.event.Event()
         self._started = False
         self._stopping = False
         self._report: StopReport | None = None
+        self._retirement = Retirement(self._runtime, self._changed)
+        self._roster = Roster(self._surroundings(), self._retirement)
         if isinstance(accounts, Account):
             raise ConfigError(f"a pool is made of a list of accounts: Pool([{accounts!r}])")
         for account in accounts:
-            self._enroll(account)
+            self._roster.enroll(account)
+
+    def _surroundings(self) -> Surroundings:
+        """What the members have in common."""
+        return Surroundings(
+            reconnect=self._reconnect,
+            timeouts=self._timeouts,
+            runtime=self._runtime,
+            supervisor=self._supervisor,
+            timekeeper=self._timekeeper,
+            governor=self._governor,
+            dispatcher=self._dispatcher,
+            store=self._store,
+            on_change=self._changed.set,
+            on_error=self._on_handler_error,
+        )
 
     @classmethod
     def from_toml(
@@ -171,25 +174,22 @@ class Pool:
         )
 
     def __repr__(self) -> str:
-        up = sum(member.state is UP for member in self._members.values())
-        return f"<Pool {up} of {len(self._members)} up>"
+        up = sum(member.state is UP for member in self._roster)
+        return f"<Pool {up} of {len(self)} up>"
 
     # --- members ---------------------------------------------------------------------------------
 
     def __getitem__(self, name: str) -> Member:
-        try:
-            return self._members[name]
-        except KeyError:
-            raise KeyError(f"no account is called {name!r} in this pool") from None
+        return self._roster[name]
 
     def __iter__(self) -> Iterator[Member]:
-        return iter(list(self._members.values()))
+        return iter(list(self._roster))
 
     def __len__(self) -> int:
-        return len(self._members)
+        return len(self._roster)
 
     def __contains__(self, name: object) -> bool:
-        return name in self._members
+        return name in self._roster
 
     def add(self, account: Account) -> Member:
         """Add an account; in a running pool it connects at once.
@@ -200,17 +200,17 @@ class Pool:
             UsageError: the pool is stopping.
         """
         self._runtime.check_thread()
-        self._check_kind(account)
+        self._roster.check_kind(account)
         if self._stopping:
             raise UsageError(f"the pool is stopping, so account {account.name!r} cannot be added")
         if self._started:
             self._check_usable(account)
-        member = self._enroll(account)
+        member = self._roster.enroll(account)
         if self._started:
             try:
                 member.load()
             except BaseException:
-                self._strike_off(account.name)
+                self._roster.strike_off(account.name)
                 raise
             member.start()
         return member
@@ -225,43 +225,8 @@ class Pool:
             KeyError: no such account.
             ConcurrentUseError: it is being removed, updated or restarted already.
         """
-        with self._changing(name) as member:
-            self._log_out(member, timeout)
-            self._strike_off(name)
-            self._on_member_change()
-
-    @contextlib.contextmanager
-    def _changing(self, name: str, *, inside_handler: bool = True) -> Iterator[Member]:
-        """One change of an account at a time."""
-        self._runtime.check_thread()
-        member = self[name]
-        if name in self._in_change:
-            raise ConcurrentUseError(f"account {name!r} is being removed, updated or restarted already")
-        if not inside_handler and member.inbox.greenlet is gevent.getcurrent():
-            # What this handler has in hand counts as handled when it returns; a new member that began
-            # before that would be given it again.
-            raise UsageError(
-                f"a handler of account {name!r} cannot replace it while it runs: "
-                "use gevent.spawn(pool.restart, name) and return; for update spawn a function of your own, "
-                "since gevent shows the arguments of a greenlet that fails"
-            )
-        self._in_change.add(name)
-        try:
-            yield member
-        finally:
-            self._in_change.discard(name)
-
-    def _log_out(self, member: Member, timeout: float) -> None:
-        """End a member: its session, then its handlers."""
-        self._retire([member], Deadline.after(timeout, self._runtime.now()))
-        self._end_handler(member)
-
-    @staticmethod
-    def _end_handler(member: Member) -> None:
-        """A handler that still runs must not overlap with those of a member that takes this one's place."""
-        stuck = member.inbox.greenlet
-        if stuck is not None and stuck is not gevent.getcurrent():
-            stuck.kill(timeout=1.0)
+        self._roster.remove(name, timeout)
+        self._changed.set()
 
     def update(self, name: str, **changes: Any) -> Member:
         """Replace an account's settings (arguments of ``Account``) and connect anew with them.
@@ -287,7 +252,7 @@ class Pool:
             self._check_usable(account)
         else:
             account.check()
-        return self._replace(account)
+        return self._roster.replace(account, self._begin)
 
     def restart(self, name: str) -> Member:
         """Log an account out and connect anew; a quarantine is lifted.
@@ -299,95 +264,20 @@ class Pool:
 
         Interrupted (a ``gevent.Timeout``) it does not wait for the logout any longer, and connects anew.
         """
-        return self._replace(self[name].account)
+        return self._roster.replace(self[name].account, self._begin)
 
-    def _replace(self, account: Account) -> Member:
-        name = account.name
-        with self._changing(name, inside_handler=False) as former:
-            self._check_unique(account, besides=name)
-            # Nobody else may take the login while we wait for the logout.
-            self._reserve(account)
-            try:
-                self._log_out(former, timeout=10.0)
-            except BaseException:
-                self._cut_off([former])
-                self._end_handler(former)
-                raise
-            finally:
-                # However that ended, the account is not left behind without anybody who connects it.
-                self._strike_off(name)
-                member = self._enroll(account)
-                member.inherit(former)
-                if self._started and not self._stopping:
-                    member.start()
-                self._on_member_change()
-            return member
+    def _begin(self, member: Member) -> None:
+        """A member has taken another one's place."""
+        if self._started and not self._stopping:
+            member.start()
+        self._changed.set()
 
     def _check_usable(self, account: Account) -> None:
         account.check()
         try:
             self._runtime.check(account.settings)
         except ConfigError as error:
-            raise ConfigError(f"account {account.name!r}: {error}") from error
-
-    def _check_unique(self, account: Account, *, besides: str | None = None) -> None:
-        if account.name in self._members and account.name != besides:
-            raise ConfigError(f"two accounts are called {account.name!r}")
-        other = self._logins.get(account.login_key)
-        if other is not None and other != besides:
-            raise ConfigError(
-                f"accounts {other!r} and {account.name!r} are the same login "
-                f"{account.settings.login_name!r} at {account.settings.host}:{account.settings.port}"
-            )
-
-    @staticmethod
-    def _check_kind(account: object) -> None:
-        if not isinstance(account, Account):
-            raise ConfigError(f"a pool is made of Account objects, not {type(account).__name__}")
-
-    def _enroll(self, account: Account) -> Member:
-        self._check_kind(account)
-        self._check_unique(account)
-        member = Member(
-            account,
-            reconnect=self._reconnect,
-            timeouts=self._timeouts,
-            runtime=self._runtime,
-            supervisor=self._supervisor,
-            timekeeper=self._timekeeper,
-            governor=self._governor,
-            dispatcher=self._dispatcher,
-            store=self._store,
-            on_change=self._on_member_change,
-            on_error=self._on_handler_error,
-        )
-        self._members[account.name] = member
-        self._reserve(account)
-        self._forget_another_customer(account)
-        return member
-
-    def _strike_off(self, name: str) -> None:
-        del self._members[name]
-        for key in self._keys.pop(name):
-            self._logins.pop(key, None)
-
-    def _reserve(self, account: Account) -> None:
-        """This login is the account's from here, until it is struck off."""
-        # As it is now: settings are plain attributes, and somebody may change them later.
-        key = account.login_key
-        self._logins[key] = account.name
-        self._keys.setdefault(account.name, set()).add(key)
-
-    def _forget_another_customer(self, account: Account) -> None:
-        """The position that stands under this name may be of somebody who had the name before."""
-        before = self._customers.get(account.name)
-        self._customers[account.name] = account.customer
-        if before is None or account.is_customer(before):
-            return
-        try:
-            self._store.forget(account.name)
-        except Exception:  # noqa: BLE001 - what is saved next takes its place
-            _log.exception(account.name, "the position of the login that had this name was not forgotten")
+            raise ConfigError(f"account {account.name!r}: {error}", setting=error.setting) from error
 
     @property
     def dispatcher(self) -> Dispatcher:
@@ -477,7 +367,7 @@ class Pool:
         Raises:
             InvalidCallbackError: as ``on``; in a running pool also for an unknown account.
         """
-        known = self._members if self._started else None
+        known = self._roster.names if self._started else None
         self._dispatcher.add(name, handler, accounts=accounts, market_ids=market_ids, known=known)
 
     @overload
@@ -525,15 +415,15 @@ class Pool:
             raise UsageError(
                 "handlers are still being registered: leave start() out, whoever asked for them calls it"
             )
-        problems = self._dispatcher.problems(self._members)
+        problems = self._dispatcher.problems(self._roster.names)
         if problems:
             raise InvalidCallbackError(problems)
-        for member in self._members.values():
+        for member in self._roster:
             self._check_usable(member.account)
-        for member in self._members.values():
+        for member in self._roster:
             member.load()
         self._started = True
-        for member in list(self._members.values()):
+        for member in self:
             member.start()
 
     def __enter__(self) -> Pool:
@@ -558,7 +448,7 @@ class Pool:
         deadline = Deadline.after(timeout, self._runtime.now())
         while True:
             self._changed.clear()
-            waiting = {m.account.name: m for m in self._members.values() if m.state is not UP}
+            waiting = {m.name: m for m in self._roster if m.state is not UP}
             if not waiting:
                 return
             final = {name: m.given_up for name, m in waiting.items() if m.given_up is not None}
@@ -584,7 +474,7 @@ class Pool:
         deadline = Deadline.after(timeout, self._runtime.now())
         while True:
             self._changed.clear()
-            members = self._members.values()
+            members = list(self._roster)
             # Given up and told so: the last member.down has been handled.
             all_final = bool(members) and all(m.given_up is not None and m.inbox.idle for m in members)
             if self._stopped.is_set() or all_final:
@@ -604,19 +494,19 @@ class Pool:
                 self._runtime.wait(self._stopped, timeout)
             if self._report is not None:
                 return self._report
-            open_still = tuple(sorted(m.account.name for m in self._members.values() if not m.finished))
+            open_still = tuple(sorted(m.name for m in self._roster if not m.finished))
             return StopReport(0.0, (), open_still, {}, ())
         self._runtime.check_thread()
         self._stopping = True
         began = self._runtime.now()
         deadline = Deadline.after(timeout, began)
         self._changed.set()
-        members = list(self._members.values())
+        members = list(self)
         try:
-            cut, undelivered = self._retire(members, deadline)
+            cut, undelivered = self._retirement.in_order(members, deadline)
         except BaseException:
             # Interrupted (a Timeout, Ctrl-C): nothing may stay open all the same.
-            cut, undelivered = self._cut_off(members)
+            cut, undelivered = self._retirement.at_once(members)
             deadline = Deadline.after(0.0, began)
             raise
         finally:
@@ -638,7 +528,7 @@ class Pool:
         self._store.close()
         self._report = StopReport(
             took=self._runtime.now() - began,
-            logged_out=tuple(sorted(m.account.name for m in members if m.logged_out)),
+            logged_out=tuple(sorted(m.name for m in members if m.logged_out)),
             cut=tuple(sorted(cut)),
             undelivered=undelivered,
             killed=tuple(killed),
@@ -650,7 +540,7 @@ class Pool:
 
     def stats(self) -> dict[str, Any]:
         """A snapshot as plain data: members by name, the login governor, and sums of the counters."""
-        members = {name: member.stats() for name, member in self._members.items()}
+        members = {member.name: member.stats() for member in self._roster}
         totals: dict[str, int] = {}
         for snapshot in members.values():
             for key, value in snapshot.items():
@@ -667,55 +557,11 @@ class Pool:
             **totals,
         }
 
-    # --- how members are retired -----------------------------------------------------------------
-
-    def _retire(self, members: list[Member], deadline: Deadline) -> tuple[list[str], dict[str, int]]:
-        """Log out, finish inboxes, close; return who had to be cut and what was not delivered."""
-        for member in members:
-            member.stop()
-        self._wait_for(lambda: all(member.finished for member in members), deadline)
-        cut = [member.account.name for member in members if not member.finished or member.logged_out is False]
-        for member in members:
-            member.close()
-        current = gevent.getcurrent()
-        others = [member for member in members if member.inbox.greenlet is not current]
-        self._wait_for(lambda: all(member.inbox.idle for member in others), deadline)
-        undelivered = {}
-        for member in members:
-            dropped = member.inbox.close()
-            if dropped:
-                undelivered[member.account.name] = dropped
-            member.retire()
-        return cut, undelivered
-
-    def _cut_off(self, members: list[Member]) -> tuple[list[str], dict[str, int]]:
-        """Close everything without waiting for anything."""
-        cut = [member.account.name for member in members if not member.finished]
-        undelivered = {}
-        for member in members:
-            member.close()
-            dropped = member.inbox.close()
-            if dropped:
-                undelivered[member.account.name] = dropped
-            member.retire()
-        return cut, undelivered
-
-    def _wait_for(self, done: Callable[[], bool], deadline: Deadline) -> None:
-        while not done():
-            left = deadline.left(self._runtime.now())
-            if left is not None and left <= 0:
-                return
-            self._changed.clear()
-            self._runtime.wait(self._changed, left)
-
     def _called_by_handler(self) -> bool:
         current = gevent.getcurrent()
-        return any(member.inbox.greenlet is current for member in self._members.values())
+        return any(member.inbox.greenlet is current for member in self._roster)
 
     # --- what others report ----------------------------------------------------------------------
-
-    def _on_member_change(self) -> None:
-        self._changed.set()
 
     def _on_clock_error(self, client: HasDeadlines, error: BaseException) -> None:
         self._supervisor.log(_log, logging.CRITICAL, None, "a deadline of %r raised %r", client, error)

@@ -220,13 +220,13 @@ def test_what_failed_is_tried_by_the_next_reload(exchange: EmbeddedExchange) -> 
     """A change of an account that is just being restarted; and a removal of it."""
     with Started(config_of(exchange, *numbers(exchange, 0, 1))) as started:
         changed = config_of(exchange, account(exchange, 0, "port = 1"), account(exchange, 1))
-        started.pool._in_change.add("a")
+        started.pool._roster._in_change.add("a")
         change = started.reload(changed)
         assert set(change.failed) == {"a"}
         assert "is being removed, updated or restarted already" in change.failed["a"]
         change = started.reload(config_of(exchange, account(exchange, 1)))
         assert set(change.failed) == {"a"}
-        started.pool._in_change.clear()
+        started.pool._roster._in_change.clear()
         assert started.reload(changed) == said(changed=("a",))
         assert started.reload(config_of(exchange, account(exchange, 1))) == said(removed=("a",))
 
@@ -299,7 +299,7 @@ def test_a_reload_that_is_killed_leaves_nothing_behind(exchange: EmbeddedExchang
         reload = gevent.spawn(started.reload, now)
         eventually(lambda: started.pool["a"].state is not UP)
         reload.kill()
-        assert started.pool._in_change == set()
+        assert started.pool._roster._in_change == set()
         assert "c" not in started.pool
         never.set()
         assert started.reload(now).added == ("c",)

@@ -286,7 +286,8 @@ class _Run:
         """Everything there is while it runs."""
         inner = exchange.exchange
         shown: list[Any] = [pool, pool._governor, pool._supervisor, pool._timekeeper, pool.dispatcher]
-        shown += [pool._logins, pool._members, pool._runtime, exchange, inner, inner.accounts, inner.peers]
+        shown += [pool._roster, pool._roster._logins, pool._roster._members, pool._runtime]
+        shown += [exchange, inner, inner.accounts, inner.peers]
         shown += [inner.truth, inner.faults, inner.engine, *inner.accounts, *inner.peers]
         shown += [peer.protocol for peer in inner.peers]
         for member in pool:
