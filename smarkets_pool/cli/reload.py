@@ -19,6 +19,8 @@ __all__ = ["Reload", "reload_accounts"]
 _AT_ONCE = 100
 #: How many names a sentence has.
 _NAMES = 20
+#: What counts from the next start of the process, and how it is called in the file.
+_FIXED = (("reconnect", "[reconnect]"), ("timeouts", "[timeouts]"), ("store", "store in [pool]"))
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -77,57 +79,84 @@ def reload_accounts(pool: Pool, before: PoolConfig, now: PoolConfig) -> Reload:
 
     Accounts of the pool that were never in the file are left alone. Killed, it leaves off where it is.
     """
-    failed: dict[str, str] = {}
+    work = _Work(pool, before, now)
+    known = {name for name in before.accounts if name in pool}
+    # Those that go, go first: a login may move from one name to another.
+    going = [name for name in before.accounts if name in known - now.accounts.keys()]
+    removed = work.each(going, pool.remove)
+    same = {name for name in known & now.accounts.keys() if before.accounts[name] == now.accounts[name]}
+    changing = [name for name in now.accounts if name in known - same]
+    # A login that goes from one changing account to another is nobody's in between.
+    moving = work.each(_taking_over(changing, before, now), pool.remove)
+    staying = [name for name in changing if name not in moving and name not in work.failed]
+    settled = work.each(staying, work.change)
+    moved = work.each(moving, work.add)
+    hopeless = [name for name in now.accounts if name in same and name in pool and pool[name].given_up]
+    retried = work.each(hopeless, pool.restart)
+    missing = [name for name in now.accounts if name not in pool and name not in work.failed]
+    added = work.each(missing, work.add)
+    changed = {*settled, *moved}
+    return Reload(
+        added=added,
+        removed=removed,
+        changed=tuple(name for name in changing if name in changed),
+        retried=retried,
+        failed=work.failed,
+        ignored=tuple(said for name, said in _FIXED if getattr(before, name) != getattr(now, name)),
+    )
 
-    def each(names: list[str], action: Callable[[str], object]) -> tuple[str, ...]:
-        """Many at a time: each may wait for a logout."""
+
+class _Work:
+    """What is done to single accounts, from what the file said before to what it says now.
+
+    failed: name -> why it could not be done.
+    """
+
+    def __init__(self, pool: Pool, before: PoolConfig, now: PoolConfig) -> None:
+        self._pool = pool
+        self._before = before.accounts
+        self._now = now.accounts
+        self.failed: dict[str, str] = {}
+
+    def each(self, names: Collection[str], action: Callable[[str], object]) -> tuple[str, ...]:
+        """Do it to many at a time, for each may wait for a logout; return those it could be done to."""
         workers = gevent.pool.Pool(_AT_ONCE)
         try:
-            outcome = workers.map(lambda name: _tried(name, action, failed), names)
+            outcome = workers.map(lambda name: self._tried(name, action), names)
         finally:
             workers.kill()
         return tuple(name for name, done in zip(names, outcome, strict=True) if done)
 
-    def change(name: str) -> None:
-        if before.accounts[name].arguments != now.accounts[name].arguments:
-            account = now.accounts[name].account()
-            pool.update(
+    def _tried(self, name: str, action: Callable[[str], object]) -> bool:
+        try:
+            action(name)
+        except Error as error:
+            self.failed[name] = str(error)
+            return False
+        except KeyError:
+            self.failed[name] = "somebody else has just removed it"
+            return False
+        return True
+
+    def change(self, name: str) -> None:
+        """Connect anew if something beside the subscriptions is another, and renew those."""
+        before, now = self._before[name], self._now[name]
+        if before.arguments != now.arguments:
+            account = now.account()
+            self._pool.update(
                 name,
                 settings=account.settings,
                 reconnect=account.reconnect,
                 timeouts=account.timeouts,
                 cancel_on_failure=account.cancel_on_failure,
             )
-        _renew_wishes(pool, before.accounts[name], now.accounts[name])
+        _renew_wishes(self._pool, before, now)
 
-    def add(name: str) -> None:
-        member = pool.add(now.accounts[name].account())
-        for wish in now.accounts[name].wishes():
+    def add(self, name: str) -> None:
+        """Add the account with its subscriptions."""
+        member = self._pool.add(self._now[name].account())
+        for wish in self._now[name].wishes():
             member.subscribe(wish)
-
-    known = {name for name in before.accounts if name in pool}
-    # Those that go, go first: a login may move from one name to another.
-    removed = each([name for name in before.accounts if name in known - now.accounts.keys()], pool.remove)
-    same = {name for name in known & now.accounts.keys() if before.accounts[name] == now.accounts[name]}
-    changing = [name for name in now.accounts if name in known - same]
-    # A login that goes from one changing account to another is nobody's in between.
-    moving = each(_taking_over(changing, before, now), pool.remove)
-    settled = each([name for name in changing if name not in moving and name not in failed], change)
-    moved = each(list(moving), add)
-    retried = each(
-        [name for name in now.accounts if name in same and name in pool and pool[name].given_up], pool.restart
-    )
-    added = each([name for name in now.accounts if name not in pool and name not in failed], add)
-    changed = {*settled, *moved}
-    ignored = (("reconnect", "[reconnect]"), ("timeouts", "[timeouts]"), ("store", "store in [pool]"))
-    return Reload(
-        added=added,
-        removed=removed,
-        changed=tuple(name for name in changing if name in changed),
-        retried=retried,
-        failed=failed,
-        ignored=tuple(said for name, said in ignored if getattr(before, name) != getattr(now, name)),
-    )
 
 
 def _taking_over(changing: Collection[str], before: PoolConfig, now: PoolConfig) -> list[str]:
@@ -141,18 +170,6 @@ def _end_of(wish: Message) -> Message:
     """The unsubscription that belongs to a subscription: both have the same fields."""
     cls: type[Message] = getattr(seto, type(wish).__name__.replace("Subscribe", "Unsubscribe"))
     return cls.FromString(wish.SerializeToString())
-
-
-def _tried(name: str, action: Callable[[str], object], failed: dict[str, str]) -> bool:
-    try:
-        action(name)
-    except Error as error:
-        failed[name] = str(error)
-        return False
-    except KeyError:
-        failed[name] = "somebody else has just removed it"
-        return False
-    return True
 
 
 def _renew_wishes(pool: Pool, before: AccountEntry, now: AccountEntry) -> None:
