@@ -80,8 +80,9 @@ def told_available(points: int, settings: ExchangeSettings) -> float:
 def told_exposure(points: int, settings: ExchangeSettings) -> float:
     """The double for ``exposure``, rounded away from zero; ``points`` are never above 0."""
     step = 10 ** (_POINT_DIGITS - settings.balance_decimals)
-    told = currency(points // step * step)
-    return -told if settings.exposure_sign == "positive" else told
+    told = points // step * step
+    # The sign is the whole number's: there is no -0 among those.
+    return currency(-told if settings.exposure_sign == "positive" else told)
 
 
 # --- executed bets -----------------------------------------------------------------------------

@@ -63,6 +63,8 @@ class Bookkeeping:
             open_quantity = order.available_quantity
             desk.end(order, "voided")
             order.quantity -= open_quantity
+            # order_voided says nothing of the money that is free now.
+            work.balances[order.account] = _VOID
         order.state = "voided"
         for trade in trades:
             self._undo(trade, desk.markets[trade.market_id])
