@@ -152,11 +152,18 @@ class Market:
     def contract_state(self, contract_id: int) -> int:
         """A ContractStateType; the numbers of the market's states are the same."""
         condition = self.conditions.get(contract_id)
-        return self.state if condition is None else condition.state
+        if condition is None or (self.is_over and condition.state not in _OVER):
+            return self.state
+        return condition.state
 
     def open_contracts(self) -> list[int]:
         """The contracts that can still win."""
-        return [contract_id for contract_id in self.books if self.contract_state(contract_id) not in _OVER]
+        return [] if self.is_over else self.undecided_contracts()
+
+    def undecided_contracts(self) -> list[int]:
+        """The contracts that were not settled or voided by themselves, whatever the market is."""
+        decided = {number for number, condition in self.conditions.items() if condition.state in _OVER}
+        return [contract_id for contract_id in self.books if contract_id not in decided]
 
     def record_execution(
         self, contract_id: int, price: int, quantity: int, liquidity: seto.Side, now_us: int

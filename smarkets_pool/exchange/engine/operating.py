@@ -12,6 +12,8 @@ its contract (fact sheet 3.3).
 from __future__ import annotations
 
 import inspect
+import types
+import typing
 from collections.abc import Callable, Mapping
 from decimal import Decimal, InvalidOperation
 from typing import Any
@@ -28,6 +30,10 @@ from smarkets_pool.exchange.orders import Order, Trade
 from smarkets_pool.wire.schema import seto_pb2 as seto
 
 __all__ = ["VERBS", "Operating"]
+
+_MAX_ID = 2**32 - 1
+#: More than anybody has; beyond it a double would not carry what is told.
+_MAX_AMOUNT = Decimal(10**12)
 
 
 class Operating:
@@ -53,6 +59,10 @@ class Operating:
             bound = inspect.signature(method).bind(self, work, **arguments)
         except TypeError as error:
             raise UsageError(f"{verb}: {error}; it takes {_arguments_of(method)}") from None
+        for name, value in arguments.items():
+            if not _is_a(_KINDS[verb][name], value):
+                kind = inspect.formatannotation(_KINDS[verb][name])
+                raise UsageError(f"{verb}: {name} is {value!r} and must be {kind}")
         method(*bound.args, **bound.kwargs)
 
     # --- markets ---
@@ -62,6 +72,9 @@ class Operating:
         number = _number(seto.MarketStateType, "MARKET_STATE_", state)
         if market_id in self._desk.markets:
             raise UsageError(f"market {market_id} is there already")
+        for some_id in (market_id, *contracts):
+            if not 0 <= some_id <= _MAX_ID:
+                raise UsageError(f"{some_id} is no id of a market or contract: those are 0 to {_MAX_ID}")
         market = Market(market_id, contracts, number)
         self._desk.add_market(market)
         work.announced.append(ToMarket(market_id, market.market_state()))
@@ -71,12 +84,18 @@ class Operating:
         market = self._desk.market(market_id)
         if not market.is_over:
             raise UsageError(f"market {market_id} is not over: settle or void it first")
+        if market.trades:
+            raise UsageError(
+                f"market {market_id} has {len(market.trades)} bets that are still on: settle or void it first"
+            )
+        self._close(market)
         del self._desk.markets[market_id]
 
     def set_market_state(self, work: Work, market_id: int, state: str, reason: str = "") -> None:
         """NEW, OPEN, LIVE or HALTED; entering the state it is in changes and announces nothing.
 
-        SETTLED and VOIDED end the orders alone: to move money too, settle or void the market.
+        SETTLED and VOIDED end the orders alone: to move money too, settle or void the market, before or
+        after.
         """
         market = self._desk.market(market_id)
         number = _number(seto.MarketStateType, "MARKET_STATE_", state)
@@ -125,16 +144,19 @@ class Operating:
 
     def settle(self, work: Work, market_id: int, winners: list[int]) -> None:
         """The market is over: these contracts won, the others lost, and everybody is paid."""
-        market = self._open_market(market_id)
+        market = self._unpaid_market(market_id)
+        undecided = market.undecided_contracts()
         for contract_id in winners:
-            self._open_contract(market_id, contract_id)
-        open_contracts = market.open_contracts()
+            if contract_id not in self._desk.contract(market_id, contract_id).undecided_contracts():
+                raise UsageError(f"contract {contract_id} of market {market_id} is over already")
         if self._desk.settings.netting == "market" and len(set(winners)) != 1:
-            raise UsageError(f"bets are netted against one winner of market {market_id}, not {len(winners)}")
-        market.state = seto.MARKET_STATE_SETTLED
+            raise UsageError(
+                f"bets are netted against one winner of market {market_id}, not {len(set(winners))}"
+            )
+        market.state, market.reason = seto.MARKET_STATE_SETTLED, ""
         self._announce(market, work)
-        self._end_orders(market, open_contracts, market.state, work)
-        self._bets.settle(market, open_contracts, winners, work)
+        self._end_orders(market, undecided, market.state, work)
+        self._bets.settle(market, undecided, winners, work)
         self._close(market)
 
     def settle_contract(self, work: Work, market_id: int, contract_id: int, won: bool) -> None:
@@ -142,6 +164,8 @@ class Operating:
         market = self._open_contract(market_id, contract_id)
         if won and self._desk.settings.netting == "market":
             raise UsageError("bets are netted against one winner: settle the market with it")
+        if self._desk.settings.netting == "market" and len(market.open_contracts()) == 1:
+            raise UsageError(f"bets are netted against one winner, and only {contract_id} is left to be it")
         market.conditions[contract_id] = ContractCondition(seto.CONTRACT_STATE_SETTLED)
         self._announce(market, work)
         self._end_orders(market, [contract_id], seto.CONTRACT_STATE_SETTLED, work)
@@ -149,8 +173,8 @@ class Operating:
 
     def void_market(self, work: Work, market_id: int) -> None:
         """The market never was: every bet that was not paid yet is given back."""
-        market = self._open_market(market_id)
-        market.state = seto.MARKET_STATE_VOIDED
+        market = self._unpaid_market(market_id)
+        market.state, market.reason = seto.MARKET_STATE_VOIDED, ""
         self._announce(market, work)
         self._end_orders(market, list(market.books), market.state, work)
         self._bets.void_all(market, list(market.books), work)
@@ -209,6 +233,8 @@ class Operating:
         """Cancel the account's open orders, oldest first; those of one market or session, or all."""
         number = _number(seto.OrderCancelledReason, "ORDER_CANCELLED_", reason)
         whose = self._desk.account(account)
+        if market_id is not None:
+            self._desk.market(market_id)
         self._cancelling.cancel_all_of(whose, number, market_id=market_id, session=session, work=work)
 
     # --- accounts and the exchange itself ---
@@ -271,6 +297,11 @@ class Operating:
             raise UsageError(f"market {market_id} is over already")
         return market
 
+    def _unpaid_market(self, market_id: int) -> Market:
+        """One that is not over, or was only said to be: its bets are still on."""
+        market = self._desk.market(market_id)
+        return market if market.trades else self._open_market(market_id)
+
     def _open_contract(self, market_id: int, contract_id: int) -> Market:
         market = self._desk.contract(market_id, contract_id)
         if contract_id not in market.open_contracts():
@@ -322,9 +353,23 @@ def _number(enum: Any, prefix: str, name: str) -> Any:
 
 def _points(amount: str) -> int:
     try:
-        return points_from_currency(Decimal(amount))
-    except (InvalidOperation, TypeError, ValueError, OverflowError):
-        raise UsageError(f"{amount!r} is no amount of currency such as '12.50'") from None
+        value = Decimal(amount)
+    except InvalidOperation:
+        value = Decimal("NaN")
+    if not value.is_finite() or abs(value) > _MAX_AMOUNT:
+        raise UsageError(f"{amount!r} is no amount of currency such as '12.50', not beyond {_MAX_AMOUNT}")
+    return points_from_currency(value)
+
+
+def _is_a(kind: Any, value: object) -> bool:
+    """Whether a value is what an annotation says, as far as plain data goes."""
+    parts = typing.get_args(kind)
+    if isinstance(kind, types.UnionType):
+        return any(_is_a(part, value) for part in parts)
+    if typing.get_origin(kind) is list:
+        return isinstance(value, list) and all(_is_a(parts[0], each) for each in value)
+    # True is an int to Python, and no number to whoever asks for one.
+    return isinstance(value, kind) and isinstance(value, bool) == (kind is bool)
 
 
 def _arguments_of(method: Callable[..., object]) -> str:
@@ -339,3 +384,5 @@ VERBS: dict[str, Callable[..., None]] = {
     for name, method in vars(Operating).items()
     if not name.startswith("_") and name != "carry_out"
 }
+#: Verb -> argument -> what it has to be.
+_KINDS = {verb: typing.get_type_hints(method) for verb, method in VERBS.items()}
