@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 
 import pytest
@@ -32,4 +33,6 @@ def patch_process() -> None:
             f"before{by}. Load it before all other plugins, with `-p smarkets_pool.testing.plugin` in "
             "addopts of the pytest configuration, or call gevent.monkey.patch_all() where the process begins"
         )
-    monkey.patch_all()
+    # A worker of pytest-xdist has had threads since before pytest began, and waits for them: those stay real.
+    threads = "PYTEST_XDIST_WORKER" not in os.environ
+    monkey.patch_all(thread=threads, queue=threads)

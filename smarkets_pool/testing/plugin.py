@@ -31,6 +31,8 @@ __all__ = ["counterparty", "exchange", "fake_clock", "faults", "make_pool", "poo
 _ACCOUNTS = 2
 _CLOCKS = {"clock", "wall_clock"}
 
+_RECORD = pytest.StashKey[Record]()
+
 
 def pytest_configure(config: pytest.Config) -> None:
     """Make the marker known."""
@@ -116,15 +118,20 @@ def make_pool(request: pytest.FixtureRequest, exchange: EmbeddedExchange) -> Ite
 
 
 @pytest.fixture
-def pool(make_pool: MakePool) -> Pool:
+def pool(request: pytest.FixtureRequest, make_pool: MakePool, exchange: EmbeddedExchange) -> Pool:
     """A pool of the exchange's accounts, not started: register handlers, then ``with pool:``."""
-    return make_pool()
+    made = make_pool()
+    if "record" in request.node.fixturenames:
+        # Now: before the record's own turn among the fixtures another one may have started the pool.
+        request.node.stash[_RECORD] = Record(made, exchange)
+    return made
 
 
 @pytest.fixture
-def record(pool: Pool, exchange: EmbeddedExchange) -> Record:
+def record(request: pytest.FixtureRequest, pool: Pool) -> Record:
     """What the handlers of ``pool`` are given, and how it differs from what happened."""
-    return Record(pool, exchange)
+    made: Record = request.node.stash[_RECORD]
+    return made
 
 
 @pytest.fixture

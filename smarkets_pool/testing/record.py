@@ -6,7 +6,7 @@ from typing import Any, overload
 
 from smarkets_pool.exceptions import UsageError
 from smarkets_pool.exchange import EmbeddedExchange, TruthEvent
-from smarkets_pool.pool import Delivery, Member, Pool
+from smarkets_pool.pool import DOWN, Delivery, Member, Pool
 from smarkets_pool.pool.registration import Registrable
 from smarkets_pool.testing.waiting import eventually
 
@@ -22,6 +22,9 @@ class Record:
         pool: whose; make the record before the pool starts.
         exchange: where its accounts are, to compare with; without one there is no ``differences``.
 
+    Raises:
+        UsageError: the pool is running already.
+
     Attributes:
         all: every delivery. errors: each delivery of which a handler raised, with the error.
     """
@@ -35,6 +38,10 @@ class Record:
         self._users: dict[str, str] = {}
         #: Account -> the number of the last event that had happened when it first logged in.
         self._begun: dict[str, int] = {}
+        if any(member.state is not DOWN for member in pool):
+            raise UsageError(
+                "the pool is running, and what its handlers were given is gone: make the record first"
+            )
         for member in pool:
             self._users[member.name] = member.account.settings.login_name
         pool.add_global_handler(self._note)
