@@ -88,6 +88,10 @@ class Truth:
             self.executions += 1
             self.executions_away += away
 
+    def limit_events(self, account: str, events: int) -> None:
+        """Keep only the newest ``events`` of an account, whatever is kept of others; 0 keeps none."""
+        self._events[account] = deque(self._events.get(account, ()), maxlen=events)
+
     def record_fault(self, kind: str, account: str, detail: str) -> None:
         """Add a fault that was injected."""
         self.faults.append(TruthFault(kind, account, detail))
