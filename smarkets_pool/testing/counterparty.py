@@ -17,21 +17,20 @@ class Counterparty:
     ``eventually``, ``Record.wait`` or ``FakeClock.advance``.
 
     Args:
-        username: a new customer's name at the exchange; no pool can log in as it.
+        username: a new customer's name at the exchange, for ``exchange.truth.events``; without password.
+
+    Raises:
+        ConfigError: somebody has the name.
     """
 
     def __init__(self, exchange: EmbeddedExchange, username: str = "counterparty") -> None:
+        self.username = username
         self._exchange = exchange
-        self._account = exchange.exchange.accounts.add(username, "", "")
         self._seq = 0
+        exchange.exchange.accounts.add(username)
 
     def __repr__(self) -> str:
         return f"<Counterparty {self.username!r}>"
-
-    @property
-    def username(self) -> str:
-        """Its name at the exchange, for ``exchange.truth.events``."""
-        return self._account.username
 
     def buy(
         self, price: int, quantity: int, *, market_id: int | None = None, contract_id: int | None = None
@@ -80,8 +79,11 @@ class Counterparty:
         """Carry a request out; return the id of the order it made, or 0."""
         self._seq += 1
         inner, now = self._exchange.exchange, self._exchange.now()
+        # Anew each time: an exchange that was restarted without its books does not know it any more.
+        accounts = {account.username: account for account in inner.accounts}
+        account = accounts.get(self.username) or inner.accounts.add(self.username)
         made = 0
-        for effect in inner.request_without_session(self._account, message, self._seq, now):
+        for effect in inner.request_without_session(account, message, self._seq, now):
             name = message_name(type(effect.message)) or ""
             if name.endswith(("_rejected", "_invalid")):
                 said = " ".join(str(effect.message).split())

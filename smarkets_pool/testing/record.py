@@ -162,39 +162,77 @@ class Record:
         return self._exchange.truth.events(user)
 
     def _differences_of(self, name: str, truth: list[TruthEvent]) -> list[str]:
-        found: list[str] = []
-        real = {event.account_sequence: event for event in truth}
-        handled: dict[int, Delivery] = {}
-        lost: set[int] = set()
-        last = 0
-        for delivery in self.all:
-            if delivery.account != name:
-                continue
-            number = delivery.account_sequence
-            if number is None:
-                lost |= _gone(delivery)
-                continue
-            if number in handled:
-                found.append(f"{name}: event {number} was handled twice: {delivery.name}")
-            elif number < last:
-                found.append(f"{name}: event {number} was handled after event {last}: {delivery.name}")
-            event = real.get(number)
-            if event is None and (truth and number < truth[0].account_sequence):
-                pass  # the record of truth has a limit
-            elif event is None:
-                found.append(f"{name}: event {number} never happened: {delivery.name}")
-            elif said := _unlike(event, delivery):
-                found.append(f"{name}: event {number} {said}")
-            handled.setdefault(number, delivery)
-            last = max(last, number)
-        for event in truth:
-            number = event.account_sequence
-            # Of what was before its first login an account hears only if it asked for it.
-            before = name not in self._begun or number <= self._begun[name]
-            if number not in handled and number not in lost and not (before and event.away):
-                away = " while the account was away" if event.away else ""
-                found.append(f"{name}: event {number} was not handled: {event.name}, happened{away}")
+        """An exchange that forgot its books counts from 1 again: each count is compared with its own."""
+        given = [delivery for delivery in self.all if delivery.account == name]
+        deliveries_of, events_of = _counts_given(given), _counts_in(truth)
+        found = []
+        for index in range(max(len(deliveries_of), len(events_of))):
+            deliveries = deliveries_of[index] if index < len(deliveries_of) else []
+            events = events_of[index] if index < len(events_of) else []
+            begun = self._begun.get(name) if index == 0 else _before_first(deliveries)
+            found += _compare(name, deliveries, events, begun)
         return found
+
+
+def _compare(name: str, deliveries: list[Delivery], truth: list[TruthEvent], begun: int | None) -> list[str]:
+    """What is wrong with the deliveries.
+
+    Events that happened while the account was away are expected only behind ``begun``; None: none of them.
+    """
+    found: list[str] = []
+    real = {event.account_sequence: event for event in truth}
+    handled: set[int] = set()
+    lost: set[int] = set()
+    for delivery in deliveries:
+        number = delivery.account_sequence
+        if number is None:
+            lost |= _gone(delivery)
+            continue
+        if number in handled:
+            found.append(f"{name}: event {number} was handled twice: {delivery.name}")
+        elif handled and number < max(handled):
+            found.append(f"{name}: event {number} was handled after event {max(handled)}: {delivery.name}")
+        handled.add(number)
+        event = real.get(number)
+        if event is not None:
+            if said := _unlike(event, delivery):
+                found.append(f"{name}: event {number} {said}")
+        elif not truth or number > truth[0].account_sequence:  # older ones the truth may have forgotten
+            found.append(f"{name}: event {number} never happened: {delivery.name}")
+    for event in truth:
+        number = event.account_sequence
+        # Of what was before its first login an account hears only if it asked for it.
+        expected = not event.away or (begun is not None and number > begun)
+        if expected and number not in handled and number not in lost:
+            away = " while the account was away" if event.away else ""
+            found.append(f"{name}: event {number} was not handled: {event.name}, happened{away}")
+    return found
+
+
+def _counts_given(deliveries: list[Delivery]) -> list[list[Delivery]]:
+    """Split where the pool was told that the exchange has lost its state."""
+    counts: list[list[Delivery]] = [[]]
+    for delivery in deliveries:
+        if delivery.name == "member.gap" and delivery.message.kind == "regressed":
+            counts.append([])
+        counts[-1].append(delivery)
+    return counts
+
+
+def _counts_in(truth: list[TruthEvent]) -> list[list[TruthEvent]]:
+    """Split where numbers begin again."""
+    counts: list[list[TruthEvent]] = [[]]
+    for event in truth:
+        if counts[-1] and event.account_sequence <= counts[-1][-1].account_sequence:
+            counts.append([])
+        counts[-1].append(event)
+    return counts
+
+
+def _before_first(deliveries: list[Delivery]) -> int | None:
+    """The number before the first event that was handled, or None."""
+    numbers = [delivery.account_sequence for delivery in deliveries if delivery.account_sequence is not None]
+    return numbers[0] - 1 if numbers else None
 
 
 def _gone(delivery: Delivery) -> set[int]:
