@@ -14,91 +14,34 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from smarkets_pool.exceptions import ConfigError, UsageError
-from smarkets_pool.exchange.accounts import Accounts, ExchangeAccount
-from smarkets_pool.exchange.engine import Effect, Engine, ToAccount, ToMarket, ToRequester
+from smarkets_pool.exchange.accounts import ExchangeAccount
+from smarkets_pool.exchange.engine import Effect, Engine, ToAccount, ToRequester
 from smarkets_pool.exchange.market import Market
 from smarkets_pool.exchange.money import currency
-from smarkets_pool.exchange.settings import ExchangeSettings
-from smarkets_pool.exchange.truth import Truth
 from smarkets_pool.wire.schema import seto_pb2 as seto
-
-BUY, SELL = seto.SIDE_BUY, seto.SIDE_SELL
-GTC, IOC = seto.GOOD_TIL_CANCELLED, seto.IMMEDIATE_OR_CANCEL
-KIP, GTH = seto.KEEP_IN_PLAY, seto.GOOD_TILL_HALTED
-MARKET, OTHER_MARKET, CONTRACT, OTHER_CONTRACT = 10, 11, 20, 21
-NOW = 1_000_000
-
-
-class Rig:
-    """An engine with two markets and the accounts ann, bob and cyd."""
-
-    def __init__(self, **settings: Any) -> None:
-        self.settings = ExchangeSettings(**{"balance_decimals": 8, **settings})
-        self.truth = Truth()
-        self.accounts = Accounts(self.settings)
-        self.ann, self.bob, self.cyd = (self.accounts.add(name) for name in ("ann", "bob", "cyd"))
-        markets = [Market(MARKET, [CONTRACT, OTHER_CONTRACT]), Market(OTHER_MARKET, [CONTRACT])]
-        self.engine = Engine(self.settings, self.truth, self.accounts, markets)
-        self.book = self.engine.markets[MARKET].books[CONTRACT]
-
-    def handle(self, account: ExchangeAccount, message: Message, seq: int = 2) -> list[Effect]:
-        return self.engine.handle(account, message, seq=seq, now_us=NOW)
-
-    def create(
-        self,
-        account: ExchangeAccount,
-        side: seto.Side,
-        price: int | None,
-        quantity: int,
-        seq: int = 2,
-        **more: Any,
-    ) -> list[Effect]:
-        terms: dict[str, Any] = {"market_id": MARKET, "contract_id": CONTRACT, "price": price, **more}
-        return self.handle(account, seto.OrderCreate(side=side, quantity=quantity, **terms), seq)
-
-    def rest(self, account: ExchangeAccount, side: seto.Side, price: int, quantity: int, **more: Any) -> int:
-        """Create an order that is accepted; its id."""
-        order_id: int = only(self.create(account, side, price, quantity, **more), seto.OrderAccepted).order_id
-        return order_id
-
-    def state(self, state: seto.MarketStateType) -> list[Effect]:
-        return self.operate("set_market_state", market_id=MARKET, state=short(state))
-
-    def operate(self, verb: str, **arguments: object) -> list[Effect]:
-        return self.engine.operate(verb, now_us=NOW, **arguments)
-
-
-def short(state: int) -> str:
-    return seto.MarketStateType.Name(state).removeprefix("MARKET_STATE_")
+from tests.rig.trading import (
+    BUY,
+    CONTRACT,
+    GTC,
+    GTH,
+    IOC,
+    KIP,
+    MARKET,
+    NOW,
+    OTHER_CONTRACT,
+    OTHER_MARKET,
+    SELL,
+    Rig,
+    fields,
+    messages,
+    only,
+    shape,
+)
 
 
 @pytest.fixture
 def rig() -> Rig:
     return Rig()
-
-
-def messages(effects: list[Effect], kind: type[Any]) -> list[Any]:
-    return [effect.message for effect in effects if isinstance(effect.message, kind)]
-
-
-def only(effects: list[Effect], kind: type[Any]) -> Any:
-    (message,) = messages(effects, kind)
-    return message
-
-
-def shape(effects: list[Effect]) -> list[str]:
-    """``account:MessageClass``, with ``?`` for the requester and ``*`` for subscribers."""
-    names = []
-    for effect in effects:
-        whom = effect.account.username if isinstance(effect, ToAccount) else "?"
-        whom = "*" if isinstance(effect, ToMarket) else whom
-        names.append(f"{whom}:{type(effect.message).__name__}")
-    return names
-
-
-def fields(message: Message, *left_out: str) -> dict[str, Any]:
-    found = {descriptor.name: value for descriptor, value in message.ListFields()}
-    return {name: value for name, value in found.items() if name not in left_out}
 
 
 # --- accepting ---------------------------------------------------------------------------------
