@@ -9,7 +9,7 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import Callable
-from typing import Any, Concatenate, ParamSpec
+from typing import Any, Concatenate, ParamSpec, cast
 
 from smarkets_pool.exchange.engine.effects import Work
 from smarkets_pool.exchange.engine.operating import Operating
@@ -31,7 +31,8 @@ def _verb(
         own = list(signature.parameters)[:2]
         self.operate(method.__name__, **{name: value for name, value in arguments.items() if name not in own})
 
-    return carry_out
+    # The types of functools.wraps keep the name of ``self``, which nobody passes by name.
+    return cast("Callable[Concatenate[Staff, _P], None]", carry_out)
 
 
 class Staff:
@@ -69,3 +70,4 @@ class Staff:
     set_limits = _verb(Operating.set_limits)
     refuse_next = _verb(Operating.refuse_next)
     deposit = _verb(Operating.deposit)
+    tell = _verb(Operating.tell)

@@ -29,3 +29,25 @@ def test_the_staff_works_on_the_exchange() -> None:
     assert market.is_over
     with pytest.raises(UsageError, match="over already"):
         exchange.staff.void_market(market_id)
+
+
+def test_the_staff_can_tell_anything_that_an_exchange_says() -> None:
+    """An event is numbered and kept; what is no message, or not whole, is refused."""
+    exchange = EmbeddedExchange(accounts=1, tls=False)
+    name = exchange.logins[0].username
+    account = exchange.exchange.accounts[name]
+    fields = {"order_id": 7, "price": 5000, "quantity": 3, "label": "x"}
+    exchange.staff.tell(name, "seto.order_execute_confirmed", fields)
+    assert [type(message) for _, message in account.history] == [seto.OrderExecuteConfirmed]
+    assert account.history[0][1].account_sequence_64 == 1
+    exchange.staff.tell(name, "seto.balance_changed", {"reason": "a gift", "available_balance": 1.5})
+    assert account.next_account_sequence == 2
+    for message, wrong in [
+        ("seto.order_create", {}),
+        ("seto.nothing", {}),
+        ("seto.order_voided", {"order_id": 1}),
+        ("seto.order_voided", {"order": 1}),
+    ]:
+        with pytest.raises(UsageError, match=message):
+            exchange.staff.tell(name, message, wrong)
+    assert account.next_account_sequence == 2

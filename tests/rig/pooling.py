@@ -110,19 +110,18 @@ def user(exchange: EmbeddedExchange, number: int = 0) -> str:
 
 def execute(exchange: EmbeddedExchange, number: int = 0, times: int = 1) -> None:
     """Let the account's (imagined) order be executed so many times; it need not be logged in."""
-    inner = exchange.exchange
-    account = inner.accounts[user(exchange, number)]
+    name = user(exchange, number)
+    account = exchange.exchange.accounts[name]
     for _ in range(times):
-        quantity = account.next_account_sequence
-        message = seto.OrderExecuted(
-            price=5000,
-            quantity=quantity,
-            order_id=7,
-            side=seto.SIDE_BUY,
-            market_id=exchange.market_ids[0],
-            contract_id=exchange.contract_ids[exchange.market_ids[0]][0],
-        )
-        inner.carry([inner.engine.tell(account, message)], None, exchange.now())
+        fields = {
+            "price": 5000,
+            "quantity": account.next_account_sequence,
+            "order_id": 7,
+            "side": "SIDE_BUY",
+            "market_id": exchange.market_ids[0],
+            "contract_id": exchange.contract_ids[exchange.market_ids[0]][0],
+        }
+        exchange.operate("tell", account=name, name="seto.order_executed", fields=fields)
 
 
 def order(exchange: EmbeddedExchange, *, side: int = seto.SIDE_BUY, price: int = 5000) -> seto.OrderCreate:

@@ -18,15 +18,19 @@ from collections.abc import Callable, Mapping
 from decimal import Decimal, InvalidOperation
 from typing import Any
 
+from google.protobuf import json_format
+from google.protobuf.message import EncodeError, Message
+
 from smarkets_pool.exceptions import UsageError
 from smarkets_pool.exchange.engine.bets import Bookkeeping
 from smarkets_pool.exchange.engine.cancelling import Cancelling
 from smarkets_pool.exchange.engine.desk import Desk
-from smarkets_pool.exchange.engine.effects import ToMarket, Work
+from smarkets_pool.exchange.engine.effects import ToAccount, ToMarket, Work
 from smarkets_pool.exchange.engine.refusing import Refusals
 from smarkets_pool.exchange.market import ContractCondition, Market
 from smarkets_pool.exchange.money import points_from_currency
 from smarkets_pool.exchange.orders import Order, Trade
+from smarkets_pool.wire.payloads import MESSAGE_CLASSES, REQUEST_NAMES
 from smarkets_pool.wire.schema import seto_pb2 as seto
 
 __all__ = ["VERBS", "Operating"]
@@ -289,6 +293,20 @@ class Operating:
             raise UsageError(f"{account!r} has {whose.available_points} points available, not {-points}")
         whose.cash_points += points
 
+    # --- anything else ---
+
+    def tell(self, work: Work, account: str, name: str, fields: dict[str, Any]) -> None:
+        """Tell an account something that nobody did: a message by its name, its fields as JSON has them.
+
+        If it is an event of the account it is numbered and kept like any other; no order, bet or balance
+        changes.
+        """
+        whose, message = self._desk.account(account), _message(name, fields)
+        if "account_sequence_64" in message.DESCRIPTOR.fields_by_name:
+            self._desk.tell(work, whose, message)
+        else:
+            work.messages.append(ToAccount(whose, message))
+
     # --- what they share ---
 
     def _open_market(self, market_id: int) -> Market:
@@ -351,6 +369,20 @@ def _number(enum: Any, prefix: str, name: str) -> Any:
     return enum.Value(prefix + name)
 
 
+def _message(name: str, fields: dict[str, Any]) -> Message:
+    answers = {each: cls for each, cls in MESSAGE_CLASSES.items() if each not in REQUEST_NAMES}
+    message_class = answers.get(name)
+    if message_class is None or not name.startswith("seto."):
+        raise UsageError(f"{name!r} is no message that an exchange sends, such as seto.order_executed")
+    message = message_class()
+    try:
+        json_format.ParseDict(fields, message)
+        message.SerializeToString()
+    except (json_format.ParseError, EncodeError) as error:
+        raise UsageError(f"{name}: {error}") from None
+    return message
+
+
 def _points(amount: str) -> int:
     try:
         value = Decimal(amount)
@@ -366,6 +398,8 @@ def _is_a(kind: Any, value: object) -> bool:
     parts = typing.get_args(kind)
     if isinstance(kind, types.UnionType):
         return any(_is_a(part, value) for part in parts)
+    if typing.get_origin(kind) is dict:
+        return isinstance(value, dict) and all(_is_a(parts[0], each) for each in value)
     if typing.get_origin(kind) is list:
         return isinstance(value, list) and all(_is_a(parts[0], each) for each in value)
     # True is an int to Python, and no number to whoever asks for one.
