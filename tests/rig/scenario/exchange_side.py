@@ -12,7 +12,7 @@ from smarkets_pool.exchange import Exchange, ExchangeSettings
 from smarkets_pool.exchange.accounts import Accounts
 from smarkets_pool.exchange.market import Market
 from smarkets_pool.exchange.peer import Peer
-from tests.rig.scenario.framing import Frame, FrameCutter
+from tests.rig.scenario.framing import FrameCutter
 from tests.rig.scenario.language import Connect, Fault, Head, Manner, Operate, Program, Truth
 from tests.rig.scenario.matching import compare_plain
 from tests.rig.scenario.messages import Scope
@@ -87,6 +87,7 @@ class ExchangeSide:
     """An exchange with the accounts and markets of the script's head."""
 
     hears = ">"
+    pings_after_login = False
 
     def __init__(self, head: Head) -> None:
         self._now = START
@@ -105,6 +106,15 @@ class ExchangeSide:
 
     def now(self) -> float:
         return self._now - START
+
+    def secrets(self) -> Scope:
+        return {}
+
+    def begin_login(self, who: str) -> None:
+        self.connect(who, None)
+
+    def end_login(self, who: str) -> None:
+        """Nothing is left to do."""
 
     # --- connections ------------------------------------------------------------------------------
 
@@ -144,7 +154,7 @@ class ExchangeSide:
             if client.peer.closing:
                 client.over = True
                 if rest := client.cutter.rest():
-                    client.heard.append(Heard(Frame(None, rest)))
+                    client.heard.append(Heard.unfinished(rest))
                 client.heard.append(Heard(None))
                 client.peer.lost(self._now)
 
@@ -185,8 +195,11 @@ class ExchangeSide:
         self._pump()
         return "done"
 
-    def end(self) -> list[str]:
+    def unread(self) -> list[str]:
         return []
+
+    def end(self) -> None:
+        """Nothing is left behind."""
 
     def _manner(self, step: Manner) -> None:
         client = self._clients[step.who]

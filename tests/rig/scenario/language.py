@@ -169,9 +169,13 @@ class Truth(Step):
 
 @dataclass(frozen=True)
 class Program(Step):
-    """What the program under test does or is given: ``session ...`` or ``pool ...``."""
+    """What the program under test does or is given: ``session ...`` or ``pool ...``.
+
+    ``rest`` is the line behind that word.
+    """
 
     subject: str
+    rest: str
     words: tuple[str, ...]
     fields: dict[str, Value]
 
@@ -280,7 +284,7 @@ class _Reader:
     def _step(self, line: int, text: str) -> Step:
         talk = _TALK.match(text)
         if talk is not None:
-            return Talk(line, text, talk[1], talk[2], self._speech(talk[3], talk[2]))
+            return Talk(line, text, talk[1], talk[2], self._speech(talk[3]))
         words, fields = fields_of(split_words(text))
         first, rest = words[0] if words else "", tuple(words[1:])
         if first == "wait":
@@ -291,8 +295,8 @@ class _Reader:
             return Operate(line, text, rest[0], fields)
         if first == "truth" and rest:
             return Truth(line, text, rest[0], fields)
-        if first in ("session", "pool") and rest:
-            return Program(line, text, first, rest, fields)
+        if first in ("session", "pool") and rest and rest[0] not in ("logs", "connects"):
+            return Program(line, text, first, text[len(first) :].strip(), rest, fields)
         return self._client_step(line, text, first, rest, fields)
 
     def _client_step(
@@ -312,16 +316,16 @@ class _Reader:
             "stops reading or reads again, and what is said is written NAME > ... or NAME < ..."
         )
 
-    def _speech(self, text: str, direction: str) -> Message | Raw | Mark:
+    def _speech(self, text: str) -> Message | Raw | Mark:
         if text in _MARKS:
             return Mark(text)
         first, _, rest = text.partition(" ")
         if first in ("hex", "payload"):
             return Raw(bytes.fromhex(rest), framed=first == "payload")
-        return message_of(split_words(text), self.head.defaults if direction == ">" else {})
+        return message_of(split_words(text))
 
 
-def message_of(words: list[str], defaults: dict[str, Value] | None = None) -> Message:
+def message_of(words: list[str]) -> Message:
     """A message as written: number, name, flags, fields.
 
     Raises:
@@ -358,7 +362,6 @@ def message_of(words: list[str], defaults: dict[str, Value] | None = None) -> Me
             raise Mistake(f"{word!r} is no field of {name}: write name=value")
     kind = None if name == "unknown" else kind_named(name)
     if kind is not None:
-        fields = {**{key: value for key, value in (defaults or {}).items() if key in kind.fields}, **fields}
         for key in fields:
             if key not in kind.fields and key not in ("is_replay", "eto.type"):
                 raise Mistake(f"{kind.short} has no field {key!r}; it has {', '.join(kind.fields) or 'none'}")

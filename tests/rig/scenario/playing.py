@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from tests.rig.scenario.exchange_side import ExchangeSide
 from tests.rig.scenario.language import Script
+from tests.rig.scenario.pool_side import PoolSide
 from tests.rig.scenario.report import TalkRecord
 from tests.rig.scenario.runner import Runner
+from tests.rig.scenario.session_side import SessionSide
 from tests.rig.scenario.sides import Side
 
 __all__ = ["play"]
@@ -21,4 +23,5 @@ def play(script: Script, tested: str) -> TalkRecord:
 
 
 def _side(script: Script, tested: str) -> Side:
-    return ExchangeSide(script.head)
+    kinds = {"exchange": ExchangeSide, "session": SessionSide, "pool": PoolSide}
+    return kinds[tested](script.head)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from google.protobuf.descriptor import FieldDescriptor
+
 from tests.rig.scenario.framing import framed
 from tests.rig.scenario.language import (
     Connect,
@@ -19,14 +21,19 @@ from tests.rig.scenario.language import (
     Wait,
 )
 from tests.rig.scenario.matching import Difference, Expected, compare
-from tests.rig.scenario.messages import KINDS, Scope, build, described, parsed
+from tests.rig.scenario.messages import KINDS, Kind, Scope, build, described, parsed
 from tests.rig.scenario.report import ScenarioFailed, TalkRecord
 from tests.rig.scenario.sides import Heard, Side, Unsaid
 from tests.rig.scenario.values import Mistake, Value, Word
 
 __all__ = ["Runner"]
 
-_NEVER = Difference("", "", "")
+#: What the real exchange was seen to say.
+_CAPTURED_LIMITS: dict[str, Value] = {
+    "average_rate_ps": Word("500"),
+    "burst_size": Word("1000"),
+    "tick_ms": Word("200"),
+}
 
 
 @dataclass
@@ -37,6 +44,11 @@ class _Line:
     skipping: bool = False
     over: bool = False
     next: dict[str, int] = field(default_factory=lambda: {">": 1, "<": 1})
+
+    def begin(self) -> None:
+        """A new connection: numbers begin again."""
+        self.next = {">": 1, "<": 1}
+        self.over = False
 
     def count(self, direction: str, data: bytes) -> None:
         """Note the number of a frame that passed."""
@@ -53,7 +65,8 @@ class Runner:
     def __init__(self, script: Script, side: Side) -> None:
         self.script = script
         self.side = side
-        self.scope: Scope = {}
+        self.scope: Scope = side.secrets()
+        self._sessions = 0
         self.record = TalkRecord(script.name)
         self._lines: dict[str, _Line] = {}
 
@@ -85,7 +98,7 @@ class Runner:
         unread = self._unread()
         if unread:
             raise self._failure(last, unread[0], "the script ends and this was not read", unread=unread)
-        left = self.side.end()
+        left = self.side.unread()
         if left:
             raise self._failure(last, left[0], "the script ends and this was not read", unread=left)
 
@@ -100,7 +113,7 @@ class Runner:
     @property
     def _other(self) -> str:
         """The direction that the script hears."""
-        return "<" if self.side.hears == ">" else ">"
+        return "<" if self._plays_clients else ">"
 
     def _failure(
         self,
@@ -127,54 +140,87 @@ class Runner:
             else:
                 self._hear(step)
         elif isinstance(step, Connect):
-            self._connect(step.who, step)
-            self._note(step, "done")
+            self._connect(step)
         elif isinstance(step, LogIn):
             self._log_in(step)
         elif isinstance(step, Wait):
             self.side.wait(step.seconds)
             self._note(step, "time passes")
-        elif not isinstance(step, Program) or step.subject in self.script.head.tests:
+        elif not isinstance(step, Program) or not self._plays_clients:
             self._note(step, self.side.order(step, self.scope))  # type: ignore[arg-type]
 
-    def _connect(self, who: str, step: Connect | None) -> _Line:
+    def _connect(self, step: Connect) -> None:
+        """The script's client connects; of a client under test it is expected."""
+        if self._plays_clients:
+            self._new_line(step.who)
+            self.side.connect(step.who, step)
+            self._note(step, "done")
+            return
+        line = self._fetch(step.who)
+        wanted = "refused" if step.words == ("refused",) else "connects"
+        if not line.queue or line.queue[0].frame is not None or line.queue[0].word != wanted:
+            raise self._failure(
+                step, str(line.queue[0]) if line.queue else "nothing came", "it does not connect so"
+            )
+        line.queue.pop(0)
+        line.begin()
+        self._note(step, wanted)
+
+    @property
+    def _plays_clients(self) -> bool:
+        return self.side.hears == ">"
+
+    def _new_line(self, who: str) -> _Line:
         line = self._lines.get(who)
         if line is not None:
             self._fetch(who)
             if not line.over or line.queue:
-                raise Unsaid(
-                    f"{who} is still connected, or its end was not read", ", ".join(map(str, line.queue))
-                )
+                left = ", ".join(map(str, line.queue))
+                raise Unsaid(f"{who} is still connected, or its end was not read", left)
         self._lines[who] = _Line()
-        self.side.connect(who, step)
         return self._lines[who]
 
     def _log_in(self, step: LogIn) -> None:
         who = step.who
         fields = dict(step.fields)
         if "cookie" not in fields:
-            fields = {"username": Word(who.rstrip("0123456789")), **fields}
-            fields = {"password": Word(f"pw-{fields['username']}"), **fields}
-        self._connect(who, None)
-        lines: list[tuple[str, str, dict[str, Value]]] = [
-            (">", "login", fields),
-            ("<", "login_response", {"session": Word(f"${who}.session")}),
-            ("<", "throttle_limits_changed", {}),
-        ]
+            user = self.script.head.accounts[0] if who == "session" else who.rstrip("0123456789")
+            fields = {"username": Word(user), **fields}
+            secret = self.scope.get(f"{fields['username']}.password", f"pw-{fields['username']}")
+            fields = {"password": Word(secret, quoted=True), **fields}
+        if self._plays_clients:
+            self._new_line(who)
+        self.side.begin_login(who)
         self.scope.pop(f"{who}.session", None)
+        answer: dict[str, Value] = {"session": Word(f"${who}.session")}
+        limits: dict[str, Value] = {}
+        if not self._plays_clients:
+            self._sessions += 1
+            self.scope[f"{who}.session"] = f"S{self._sessions}"
+            answer |= {"reset": Word("2"), "email": Word(who), "id": Word("1")}
+            limits = dict(_CAPTURED_LIMITS)
+        lines = [
+            (">", "login", fields),
+            ("<", "login_response", answer),
+            ("<", "throttle_limits_changed", limits),
+        ]
+        if self.side.pings_after_login:
+            lines += [(">", "ping", {}), ("<", "pong", {})]
         for direction, kind, own in lines:
             what = Message(KINDS[kind], None, is_replay=False, fields=own)
             self._play(Talk(step.line, step.text, who, direction, what))
+        self.side.end_login(who)
 
     # --- saying -------------------------------------------------------------------------------------
 
     def _say(self, step: Talk) -> None:
-        line = self._lines.get(step.who) or self._connect(step.who, None)
+        line = self._line_to_say(step)
         what = step.what
         if isinstance(what, Mark):
             if what.word != "close":
                 raise Mistake(f"{what.word!r} cannot be said, only heard")
-            line.over = True
+            # Of a client under test its own end is still to be heard.
+            line.over = line.over or self._plays_clients
             self.side.hang_up(step.who)
             self._note(step, "closed")
         elif isinstance(what, Raw):
@@ -186,28 +232,54 @@ class Runner:
         else:
             self._say_message(step, what, line)
 
+    def _line_to_say(self, step: Talk) -> _Line:
+        """A client of the script connects with its first words."""
+        line = self._lines.get(step.who)
+        if line is None and self._plays_clients:
+            line = self._new_line(step.who)
+            self.side.connect(step.who, None)
+        elif not self._plays_clients:
+            line = self._fetch(step.who)
+            self._begin_if_connected(step, line)
+        assert line is not None
+        return line
+
     def _say_message(self, step: Talk, what: Message, line: _Line) -> None:
         if what.kind is None:
             raise Mistake("a message of an unknown type is said as a payload of bytes")
+        if len(self.script.head.tests) > 1:
+            self._invent(what)
+        fields = dict(what.fields)
+        if step.direction == ">":
+            fields = {**_own(what.kind, self.script.head.defaults), **fields}
         for _ in range(what.times):
             number = what.number if isinstance(what.number, int) else line.next[step.direction]
-            data = build(
-                what.kind, number, is_replay=what.is_replay or None, fields=what.fields, scope=self.scope
-            )
+            data = build(what.kind, number, is_replay=what.is_replay or None, fields=fields, scope=self.scope)
             line.count(step.direction, data)
             self.side.say(step.who, framed(data))
             self._note(step, described(data) if what.times == 1 or not _ else "")
 
+    def _invent(self, what: Message) -> None:
+        """In a script for both ends, what is captured of one end has to be made up for the other."""
+        assert what.kind is not None
+        for name, value in what.fields.items():
+            capture = value.capture if isinstance(value, Word) else None
+            if capture is not None and capture[0] not in self.scope:
+                is_text = what.kind.fields[name].type == FieldDescriptor.TYPE_STRING
+                self.scope[capture[0]] = capture[0] if is_text else 1000 + len(self.scope)
+
     # --- hearing ------------------------------------------------------------------------------------
 
     def _fetch(self, who: str) -> _Line:
-        line = self._lines[who]
+        line = self._lines.get(who)
+        if line is None:
+            line = self._lines[who] = _Line()
         line.queue += self.side.heard(who)
-        line.over = line.over or any(heard.frame is None for heard in line.queue)
+        line.over = line.over or any(heard.frame is None and heard.word == "close" for heard in line.queue)
         return line
 
     def _hear(self, step: Talk) -> None:
-        if step.who not in self._lines:
+        if self._plays_clients and step.who not in self._lines:
             raise Mistake(f"nobody called {step.who} is connected")
         line = self._fetch(step.who)
         what = step.what
@@ -220,8 +292,16 @@ class Runner:
                 raise self._failure(step, str(line.queue[0]), "something came", unread=self._unread())
             self._note(step, "nothing")
             return
+        self._begin_if_connected(step, line)
         for _ in range(what.times if isinstance(what, Message) else 1):
             self._hear_one(step, line)
+
+    def _begin_if_connected(self, step: Talk, line: _Line) -> None:
+        """A client under test may connect without being mentioned."""
+        if line.queue and line.queue[0].frame is None and line.queue[0].word == "connects":
+            line.queue.pop(0)
+            line.begin()
+            self.record.add(self.side.now(), step.line, "", f"{step.who} connects")
 
     def _hear_one(self, step: Talk, line: _Line) -> None:
         skipped: list[Heard] = []
@@ -270,7 +350,7 @@ class Runner:
             }
             return [] if wanted[what.word] else [Difference("message", what.word, str(heard))]
         if frame is None:
-            return [Difference("message", step.text, "close")]
+            return [Difference("message", step.text, heard.word)]
         if isinstance(what, Raw):
             found = frame.payload if what.framed else frame.raw
             told = "" if found is None else found.hex(" ")
@@ -278,6 +358,11 @@ class Runner:
         if frame.payload is None:
             return [Difference("message", step.text, str(heard))]
         return compare(_expected(what, line.next[step.direction]), frame.payload, self.scope)
+
+
+def _own(kind: Kind, fields: dict[str, Value]) -> dict[str, Value]:
+    """Those of the fields that messages of this kind have."""
+    return {name: value for name, value in fields.items() if name in kind.fields}
 
 
 def _is_unreadable(payload: bytes | None) -> bool:

@@ -24,13 +24,22 @@ class Unsaid(Exception):
 
 @dataclass(frozen=True)
 class Heard:
-    """One thing that came over a connection: a frame, or with ``frame`` None its end."""
+    """One thing that came over a connection: a frame, or what ``word`` says of the connection itself.
+
+    ``close``: its end. Of a client under test also ``connects``, and ``refused`` for an attempt in vain.
+    """
 
     frame: Frame | None
+    word: str = "close"
+
+    @staticmethod
+    def unfinished(data: bytes) -> Heard:
+        """Bytes behind the last whole frame."""
+        return Heard(Frame(None, data))
 
     def __str__(self) -> str:
         if self.frame is None:
-            return "close"
+            return self.word
         if self.frame.payload is None:
             return f"unreadable: {len(self.frame.raw)} bytes, {self.frame.raw[:20].hex(' ')}"
         return described(self.frame.payload)
@@ -41,6 +50,8 @@ class Side(Protocol):
 
     #: What it hears: ``>`` for an exchange, ``<`` for a client. The script says this, and hears the other.
     hears: str
+    #: Whether it asks with a ping for the end of what a login brings.
+    pings_after_login: bool
 
     def now(self) -> float:
         """Seconds since the beginning."""
@@ -57,6 +68,19 @@ class Side(Protocol):
     def heard(self, who: str) -> list[Heard]:
         """What the side under test has said since the last look."""
 
+    def secrets(self) -> Scope:
+        """What a script may name without having captured it."""
+
+    def begin_login(self, who: str) -> None:
+        """``NAME logs in`` begins."""
+
+    def end_login(self, who: str) -> None:
+        """``NAME logs in`` is over.
+
+        Raises:
+            Unsaid: the client under test does not think so.
+        """
+
     def wait(self, seconds: float) -> None:
         """Let time pass."""
 
@@ -67,5 +91,8 @@ class Side(Protocol):
             Unsaid: it is not as the step says.
         """
 
-    def end(self) -> list[str]:
-        """Clean up; return what the script has left unread."""
+    def unread(self) -> list[str]:
+        """What happened and the script has not mentioned, beside what was heard over connections."""
+
+    def end(self) -> None:
+        """Clean up; again is fine."""
