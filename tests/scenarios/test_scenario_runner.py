@@ -136,7 +136,7 @@ def test_lists_and_groups_are_compared_as_written() -> None:
         ("ann > settings cancel_all_on_failure=true cancel_all_on_failure=true", "written twice"),
         ("colour: red", "colour: is no heading"),
         ("tests: robot", "exchange, session or pool, not robot"),
-        ("over: air", "memory, tcp or tls, not air"),
+        ("over: air", "memory, sockets or tls, not air"),
         ("wait 1\nsettings: a=1", "belongs to the head"),
     ],
 )

@@ -15,7 +15,6 @@ from google.protobuf.message import Message as ProtobufMessage
 
 from smarkets_pool.exceptions import ConfigError, Error
 from smarkets_pool.testing import FakeClock
-from tests.rig.scenario.exchange_side import plain
 from tests.rig.scenario.framing import FrameCutter
 from tests.rig.scenario.language import (
     Connect,
@@ -30,6 +29,7 @@ from tests.rig.scenario.language import (
 )
 from tests.rig.scenario.matching import Difference, Expected, compare, compare_plain
 from tests.rig.scenario.messages import Scope, build, described, parsed
+from tests.rig.scenario.ordering import plain
 from tests.rig.scenario.sides import Heard, Unsaid
 from tests.rig.scenario.values import Mistake, Word, fields_of, split_words
 

@@ -261,8 +261,8 @@ class _Reader:
                 raise Mistake(f"tests: exchange, session or pool, not {', '.join(wrong)}")
             head.tests = [_SIDES[item] for item in names]
         elif key == "over":
-            if value not in ("memory", "tcp", "tls"):
-                raise Mistake(f"over: memory, tcp or tls, not {value}")
+            if value not in ("memory", "sockets", "tls"):
+                raise Mistake(f"over: memory, sockets or tls, not {value}")
             head.over = value
         elif key == "accounts":
             head.accounts = [item.strip() for item in value.split(",")]

@@ -9,6 +9,7 @@ from tests.rig.scenario.report import TalkRecord
 from tests.rig.scenario.runner import Runner
 from tests.rig.scenario.session_side import SessionSide
 from tests.rig.scenario.sides import Side
+from tests.rig.scenario.socket_side import SocketSide
 
 __all__ = ["play"]
 
@@ -23,5 +24,9 @@ def play(script: Script, tested: str) -> TalkRecord:
 
 
 def _side(script: Script, tested: str) -> Side:
-    kinds = {"exchange": ExchangeSide, "session": SessionSide, "pool": PoolSide}
-    return kinds[tested](script.head)
+    head = script.head
+    if tested == "session":
+        return SessionSide(head)
+    if tested == "pool":
+        return PoolSide(head)
+    return ExchangeSide(head) if head.over == "memory" else SocketSide(head)

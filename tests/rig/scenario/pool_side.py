@@ -9,10 +9,10 @@ import gevent
 
 from smarkets_pool import Account, Backoff, Delivery, Pool, ReconnectPolicy, TimeoutPolicy
 from tests.rig.scenario.client_side import HOST, ClientSide, delivered, message_to_send, options_of
-from tests.rig.scenario.exchange_side import plain
 from tests.rig.scenario.language import Head, Program
 from tests.rig.scenario.matching import compare_plain
 from tests.rig.scenario.messages import Scope
+from tests.rig.scenario.ordering import plain
 from tests.rig.scenario.sides import Unsaid
 from tests.rig.scenario.values import Mistake, Word, split_words
 

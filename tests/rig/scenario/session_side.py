@@ -124,7 +124,7 @@ class SessionSide(ClientSide):
 
     def _log_in(self) -> None:
         for received in self.session.log_in():
-            self.given["session"].append(_Given(received.data))  # type: ignore[arg-type]
+            self.given["session"].append(_Given(received.data))
 
     def _ping(self) -> None:
         self.session.ping()
@@ -132,7 +132,7 @@ class SessionSide(ClientSide):
 
     def _take(self) -> None:
         while (frame := self.session.next_frame()) is not None:
-            self.given["session"].append(_Given(bytes(frame.bytes)))  # type: ignore[arg-type]
+            self.given["session"].append(_Given(bytes(frame.bytes)))
 
     def _check_error(self, step: Program, scope: Scope) -> str:
         self.clock.settle()
