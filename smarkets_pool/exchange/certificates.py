@@ -1,7 +1,8 @@
-"""A throw-away CA and a certificate for loopback, made anew for each run."""
+"""A throw-away CA and certificates for loopback, good and bad ones, made anew for each run."""
 
 from __future__ import annotations
 
+import datetime
 import pathlib
 import shutil
 import tempfile
@@ -12,6 +13,12 @@ import trustme
 __all__ = ["Certificates"]
 
 
+_ORGANISATION = "smarkets_pool embedded exchange"
+_ELSEWHERE = "elsewhere.example"
+_DAY = datetime.timedelta(days=1)
+_MONTHS = datetime.timedelta(days=90)
+
+
 class Certificates:
     """A CA of our own, in memory but for its public certificate.
 
@@ -19,18 +26,33 @@ class Certificates:
     """
 
     def __init__(self, *names: str) -> None:
-        self._authority = trustme.CA(organization_name="smarkets_pool embedded exchange")
-        self._issued = self._authority.issue_cert(*(names or ("localhost", "127.0.0.1", "::1")))
+        self._names = names or ("localhost", "127.0.0.1", "::1")
+        self._authority = trustme.CA(organization_name=_ORGANISATION)
+        self._good = self._authority.issue_cert(*self._names)
         self._folder = pathlib.Path(tempfile.mkdtemp(prefix="smarkets-pool-ca-"))
         self.ca_file = str(self._folder / "ca.pem")
         self._authority.cert_pem.write_to_path(self.ca_file)
 
-    def server_context(self) -> gevent.ssl.SSLContext:
-        """A context that serves the certificate, TLS 1.2 at least."""
+    def server_context(self, kind: str = "good") -> gevent.ssl.SSLContext:
+        """A context that serves a certificate, TLS 1.2 at least; ``kind`` says what is wrong with it.
+
+        A new one each time, so that no client resumes what it once proved to itself about another.
+        """
         context = gevent.ssl.SSLContext(gevent.ssl.PROTOCOL_TLS_SERVER)
         context.minimum_version = gevent.ssl.TLSVersion.TLSv1_2
-        self._issued.configure_cert(context)
+        self._issued(kind).configure_cert(context)
         return context
+
+    def _issued(self, kind: str) -> trustme.LeafCert:
+        if kind == "good":
+            return self._good
+        if kind == "untrusted":
+            return trustme.CA(organization_name=_ORGANISATION).issue_cert(*self._names)
+        if kind == "wrong_name":
+            return self._authority.issue_cert(_ELSEWHERE)
+        today = datetime.datetime.now(datetime.timezone.utc).replace(tzinfo=None)
+        begin, end = {"expired": (-_MONTHS, -_DAY), "not_yet": (_DAY, _MONTHS)}[kind]
+        return self._authority.issue_cert(*self._names, not_before=today + begin, not_after=today + end)
 
     def close(self) -> None:
         """Remove the file; again is fine."""

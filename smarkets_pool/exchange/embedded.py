@@ -20,6 +20,7 @@ import gevent.ssl
 
 from smarkets_pool.exceptions import UsageError
 from smarkets_pool.exchange.accounts import Accounts
+from smarkets_pool.exchange.activity import ActivitySettings, HouseTraders
 from smarkets_pool.exchange.certificates import Certificates
 from smarkets_pool.exchange.exchange import Exchange
 from smarkets_pool.exchange.faults import Faults
@@ -59,7 +60,8 @@ class EmbeddedExchange:
         context: another TLS context to serve with, for tests of certificates.
         clock: seconds that never go back, for all that takes time; ``wall_clock``: microseconds since the
             epoch, for what is printed on executions. Both are for tests, see ``smarkets_pool.testing``.
-        seed: what faults do by chance is the same for the same one.
+        seed: what faults and house traders do by chance is the same for the same one.
+        activity: house traders that make the markets move; see ``ActivitySettings``. Nobody trades without.
         flood: answer logins with a flood of frames instead, for measuring who reads it; see ``Flood``.
 
     Attributes:
@@ -82,6 +84,7 @@ class EmbeddedExchange:
         clock: Callable[[], float] = time.monotonic,
         wall_clock: Callable[[], int] = lambda: time.time_ns() // 1000,
         seed: int = 0,
+        activity: ActivitySettings | None = None,
         flood: Flood | None = None,
     ) -> None:
         if isinstance(accounts, int):
@@ -95,28 +98,45 @@ class EmbeddedExchange:
             for index, market_id in enumerate(self.market_ids)
         }
         self._certificates = Certificates() if tls and context is None else None
-        registry = Accounts(settings)
-        for login in self.logins:
-            registry.add(login.username, login.password, login.token)
-        self.exchange = Exchange(
-            accounts=registry,
-            markets=[
-                Market(market_id, contract_ids) for market_id, contract_ids in self.contract_ids.items()
-            ],
-            wall_clock=wall_clock,
-            settings=settings,
-            clock=clock,
-            seed=seed,
-        )
+        #: What is wrong with the certificate that is shown, empty while nothing is.
+        self._certificate_fault = ""
+        self._settings = settings
+        self._wall_clock = wall_clock
+        self._clock = clock
+        self._seed = seed
+        self._activity = activity
+        self.exchange = self._new_exchange()
         if self._certificates is not None:
             context = self._certificates.server_context()
         self.tls = context is not None
         where: dict[str, Any] = {"host": host, "port": port, "context": context, "clock": clock}
-        self._server = (
-            ExchangeServer(self.exchange, **where)
-            if flood is None
-            else FloodServer(self.exchange, flood, self.contract_ids, **where)
+        self._flood_server = (
+            None if flood is None else FloodServer(self.exchange, flood, self.contract_ids, **where)
         )
+        self._server = self._flood_server or ExchangeServer(self.exchange, **where)
+        self._server.on_handshake = self._note_certificate
+        self.exchange.faults.house = self
+
+    def _new_exchange(self, before: Exchange | None = None) -> Exchange:
+        """One with new books; it goes on with the record and the faults of the one before."""
+        registry = Accounts(self._settings)
+        for login in self.logins:
+            registry.add(login.username, login.password, login.token)
+        exchange = Exchange(
+            accounts=registry,
+            markets=[
+                Market(market_id, contract_ids) for market_id, contract_ids in self.contract_ids.items()
+            ],
+            wall_clock=self._wall_clock,
+            settings=self._settings,
+            clock=self._clock,
+            seed=self._seed,
+            truth=before.truth if before is not None else None,
+            faults=before.faults if before is not None else None,
+        )
+        if self._activity is not None:
+            exchange.chores.append(HouseTraders(exchange, self._activity, self._seed))
+        return exchange
 
     def __repr__(self) -> str:
         return f"<EmbeddedExchange {'tls' if self.tls else 'tcp'}://{self.host}:{self.port}>"
@@ -159,6 +179,17 @@ class EmbeddedExchange:
         traceback: TracebackType | None,
     ) -> None:
         self.stop()
+
+    @property
+    def flood_server(self) -> FloodServer:
+        """The source of the flood, which counts what it sends.
+
+        Raises:
+            UsageError: this exchange floods nobody.
+        """
+        if self._flood_server is None:
+            raise UsageError("this exchange has no flood: make it with EmbeddedExchange(flood=Flood())")
+        return self._flood_server
 
     # --- what clients need -----------------------------------------------------------------------
 
@@ -206,7 +237,7 @@ class EmbeddedExchange:
 
     @property
     def faults(self) -> Faults:
-        """``drop``, ``skip``, ``refuse_login``."""
+        """What is to go wrong: a method for each fault, and ``apply`` for the text form."""
         return self.exchange.faults
 
     @property
@@ -221,6 +252,76 @@ class EmbeddedExchange:
     def cut(self, username: str, *, inside: bool = False, away: float | None = None) -> int:
         """Break the account's connections; see ``Exchange.cut``."""
         return self.exchange.cut(username, self._server.now(), inside=inside, away=away)
+
+    def log_out(self, username: str, reason: int | str = "NONE") -> int:
+        """Log the account's sessions out with a LogoutReason; return how many there were."""
+        return self.exchange.log_out(username, reason, self._server.now())
+
+    def begin_downtime(self, after: float = 0.0) -> None:
+        """Log everybody out with DOWNTIME, ``after`` so many seconds, and refuse logins with it."""
+        self.exchange.begin_downtime(self._server.now(), after=after)
+
+    def end_downtime(self) -> None:
+        """Accept logins again."""
+        self.exchange.end_downtime()
+
+    def change_limits(
+        self,
+        *,
+        rate: int | None = None,
+        burst: int | None = None,
+        tick_ms: int | None = None,
+        account: str | None = None,
+    ) -> None:
+        """Change the throttle's limits of one account or of all; clients are told."""
+        self.exchange.change_limits(
+            self._server.now(), rate=rate, burst=burst, tick_ms=tick_ms, account=account
+        )
+
+    def notify_event(
+        self,
+        event_id: int,
+        state: str | int,
+        details: str = "",
+        *,
+        period: str | int | None = None,
+        playtime: int | None = None,
+        score_home: int | None = None,
+        score_away: int | None = None,
+    ) -> int:
+        """Tell the subscribers of an event what happens in it; see ``Exchange.notify_event``."""
+        return self.exchange.notify_event(
+            event_id,
+            state,
+            details,
+            self._server.now(),
+            period=period,
+            playtime=playtime,
+            score_home=score_home,
+            score_away=score_away,
+        )
+
+    def serve_certificate(self, kind: str) -> None:
+        """Show new connections a certificate of this kind; the fault ``certificate`` does it."""
+        if self._certificates is None:
+            shown = "plain TCP" if not self.tls else "a TLS context of the caller's"
+            raise UsageError(f"this exchange serves {shown}, so it has no certificate to replace")
+        self._server.context = self._certificates.server_context(kind)
+        self._certificate_fault = "" if kind == "good" else kind
+
+    def _note_certificate(self) -> None:
+        if self._certificate_fault:
+            self.faults.record("certificate", "", self._certificate_fault)
+
+    def restart(self, *, keep: str = "all", away: float = 0.0) -> None:
+        """Go, and come again ``away`` seconds later; the fault ``restart`` does it and records it.
+
+        Credentials, certificate, port, the record of truth and the faults that wait are the same afterwards;
+        with ``keep="nothing"`` books, balances, histories and sessions are as at the beginning.
+        """
+        self._server.go_away(away)
+        if keep == "nothing":
+            self.exchange = self._server.exchange = self._new_exchange(self.exchange)
 
     def now(self) -> float:
         """The exchange's clock, for the methods of ``exchange`` that take ``now``."""

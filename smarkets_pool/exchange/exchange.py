@@ -8,26 +8,36 @@ and ``now_us`` (microseconds since the epoch, for what is printed on executions)
 from __future__ import annotations
 
 import dataclasses
+import math
 import secrets
 import string
 import time
-from collections.abc import Callable, Iterable
+from collections import OrderedDict
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, Protocol
 
 from google.protobuf.message import Message
 
 from smarkets_pool.exceptions import UsageError
 from smarkets_pool.exchange.accounts import Accounts, ExchangeAccount
+from smarkets_pool.exchange.audiences import Audiences, Interests
+from smarkets_pool.exchange.deadlines import Deadlines
 from smarkets_pool.exchange.engine import Effect, Engine, ToAccount, ToMarket, ToRequester
-from smarkets_pool.exchange.faults import Faults
+from smarkets_pool.exchange.faults import Faults, logout_reason
 from smarkets_pool.exchange.market import Market
 from smarkets_pool.exchange.peer import Peer
 from smarkets_pool.exchange.settings import ExchangeSettings
+from smarkets_pool.exchange.throttle import ThrottleLimits
 from smarkets_pool.exchange.truth import Truth
+from smarkets_pool.logs import PlaceLog
 from smarkets_pool.protocol import SessionMemory
+from smarkets_pool.wire.payloads import PreparedMessage
 from smarkets_pool.wire.schema import eto_pb2 as eto
 from smarkets_pool.wire.schema import seto_pb2 as seto
 
-__all__ = ["Exchange", "RememberedSession"]
+__all__ = ["Chore", "Exchange", "RememberedSession"]
+
+_log = PlaceLog("exchange.sessions")
 
 _ID_LETTERS = string.ascii_letters + string.digits
 _ID_LENGTH = 18
@@ -39,9 +49,19 @@ class RememberedSession:
 
     account: ExchangeAccount
     memory: SessionMemory
-    subscriptions: set[int]
+    interests: Interests
     cancel_on_failure: bool
     left_at: float | None = None
+
+
+class Chore(Protocol):
+    """Something that has its times, as a connection has."""
+
+    def next_deadline(self) -> float | None:
+        """When it wants to be called."""
+
+    def handle_timer(self, now: float) -> None:
+        """Do what is due."""
 
 
 class Exchange:
@@ -51,6 +71,11 @@ class Exchange:
         wall_clock: microseconds since the epoch.
         clock: seconds, the one that every ``now`` comes from; faults that are asked for read it.
         seed: what faults do by chance is the same for the same one.
+        faults, truth: those to go on with, instead of new ones.
+
+    Attributes:
+        alarm: called when the earliest deadline has become earlier; who serves the timers sets it.
+        chores: what the exchange does by itself as time goes by, such as the house traders.
     """
 
     def __init__(
@@ -62,26 +87,42 @@ class Exchange:
         settings: ExchangeSettings | None = None,
         clock: Callable[[], float] = time.monotonic,
         seed: int = 0,
+        truth: Truth | None = None,
+        faults: Faults | None = None,
     ) -> None:
         self.settings = settings if settings is not None else ExchangeSettings()
-        self.truth = Truth(self.settings.truth_limit)
+        self.truth = truth if truth is not None else Truth(self.settings.truth_limit)
         self.accounts = accounts
-        self.faults = Faults(self.truth, seed, clock)
+        self.faults = faults if faults is not None else Faults(self.truth, seed, clock)
         self.faults.ground = self
         self.engine = Engine(self.settings, self.truth, accounts, markets)
-        self.peers: list[Peer] = []
+        self.audiences = Audiences()
         self.downtime = False
+        self.alarm: Callable[[], None] = _nobody
+        self.chores: list[Chore] = []
+        self._clock = clock
         self._wall_clock = wall_clock
+        self._peers: dict[Peer, None] = {}
+        self._deadlines = Deadlines()
         self._sessions: dict[str, RememberedSession] = {}
+        #: The ids of sessions that were left, in the order of leaving.
+        self._left: OrderedDict[str, None] = OrderedDict()
+        self._limits = ThrottleLimits.of(self.settings)
+        self._account_limits: dict[str, ThrottleLimits] = {}
+        self._downtime_at: float | None = None
         self._numbers = 0
-        self._sweep_at = 64
 
     def __repr__(self) -> str:
-        return f"<Exchange {len(self.peers)} connections, {self.engine!r}>"
+        return f"<Exchange {len(self._peers)} connections, {self.engine!r}>"
+
+    @property
+    def peers(self) -> Sequence[Peer]:
+        """Every connection whose session goes on or may begin, oldest first."""
+        return list(self._peers)
 
     def peers_of(self, username: str) -> list[Peer]:
         """The logged-in connections of an account."""
-        return [peer for peer in self.peers if peer.username == username]
+        return self.audiences.of_account(username)
 
     # --- connections -----------------------------------------------------------------------------
 
@@ -89,25 +130,87 @@ class Exchange:
         """A client has connected; ``wake(peer)`` is called when there is something to write to it."""
         self._numbers += 1
         peer = Peer(self, self._numbers, now, wake)
-        self.peers.append(peer)
+        self._peers[peer] = None
+        self.note_deadline(peer)
         return peer
 
+    def entered(self, peer: Peer, account: ExchangeAccount, now: float) -> None:
+        """A peer has logged in; in the mode "newest" the account's other sessions end."""
+        if self.settings.sessions_per_account == "newest":
+            for other in self.audiences.of_account(account.username):
+                other.cancel_on_failure = False  # it has not failed: another took its place
+                other.log_out(eto.LOGOUT_NONE, now)
+        account.online += 1
+        self.audiences.enter(peer)
+
     def left(self, peer: Peer, now: float, *, in_order: bool) -> None:
-        """A peer's connection is over; ``in_order`` if it had logged out."""
-        if peer in self.peers:
-            self.peers.remove(peer)
+        """A peer's session is over; ``in_order`` if it had logged out."""
+        self._peers.pop(peer, None)
         account = peer.account
         if account is None:
             return
         account.online -= 1
+        self.audiences.leave(peer)
         session = self._sessions.get(peer.session_id)
         if session is not None and session.memory is peer.protocol.memory:
-            session.left_at = now
-            session.cancel_on_failure = peer.cancel_on_failure
             if in_order:
                 del self._sessions[peer.session_id]
+            else:
+                session.left_at = now
+                session.cancel_on_failure = peer.cancel_on_failure
+                self._left[peer.session_id] = None
+                self._forget_old_sessions(now)
         if peer.cancel_on_failure and not in_order:
-            self.operate("cancel_all", now, account=account.username)
+            of_session = self.settings.cancel_all_scope == "session"
+            self.operate(
+                "cancel_all",
+                now,
+                account=account.username,
+                session=peer.session_id if of_session else "",
+            )
+
+    # --- time ------------------------------------------------------------------------------------
+
+    def note_deadline(self, peer: Peer) -> None:
+        """A peer's deadline may have changed."""
+        if self._deadlines.note(peer, peer.next_deadline()):
+            self.alarm()
+
+    def forget_deadline(self, peer: Peer) -> None:
+        """A peer's connection is closed."""
+        self._deadlines.forget(peer)
+
+    def next_deadline(self) -> float | None:
+        """When ``handle_timers`` has something to do next, on the clock that ``now`` comes from."""
+        deadlines = [self._deadlines.earliest(), self._downtime_at]
+        due_us = self.engine.due_us()
+        if due_us is not None:
+            deadlines.append(self._clock() + max(0, due_us - self._wall_clock()) / 1e6)
+        deadlines += [chore.next_deadline() for chore in self.chores]
+        return min((due for due in deadlines if due is not None), default=None)
+
+    def handle_timers(self, now: float) -> None:
+        """Serve whatever is due."""
+        if self._downtime_at is not None and now >= self._downtime_at:
+            self.begin_downtime(now)
+        due_us = self.engine.due_us()
+        if due_us is not None and due_us <= self._wall_clock():
+            self.operate("confirm_due", now)
+        for chore in self.chores:
+            due = chore.next_deadline()
+            if due is not None and now >= due:
+                try:
+                    chore.handle_timer(now)
+                except Exception:  # noqa: BLE001 - the same goes for what is done on the side
+                    _log.exception(None, "%r failed, and is not done any more", chore)
+                    self.chores = [each for each in self.chores if each is not chore]
+        for peer in self._deadlines.take_due(now):
+            try:
+                peer.handle_timer(now)
+            except Exception:  # noqa: BLE001 - whatever it is, it must not stop everybody's time
+                _log.exception(peer.username or None, "connection %d: its timer failed", peer.number)
+                peer.abort(now, "closed for that")
+            self.note_deadline(peer)
 
     # --- logins ----------------------------------------------------------------------------------
 
@@ -129,45 +232,81 @@ class Exchange:
         """Begin to remember a new session; return its id. Those that are due are forgotten."""
         self._forget_old_sessions(now)
         session_id = "".join(secrets.choice(_ID_LETTERS) for _ in range(_ID_LENGTH))
-        self._sessions[session_id] = RememberedSession(
-            account, peer.protocol.memory, peer.subscriptions, cancel_on_failure=False
-        )
+        if self.settings.session_memory > 0:
+            self._sessions[session_id] = RememberedSession(
+                account, peer.protocol.memory, peer.interests, peer.cancel_on_failure
+            )
         return session_id
 
     def _forget_old_sessions(self, now: float) -> None:
-        """Looks at all of them each time their number has doubled: little work per session."""
-        if len(self._sessions) < self._sweep_at:
-            return
-        for session_id, session in list(self._sessions.items()):
-            if session.left_at is not None and now - session.left_at > self.settings.session_memory:
-                del self._sessions[session_id]
-        self._sweep_at = 2 * len(self._sessions) + 64
+        """Those that were left too long ago, and the oldest of too many."""
+        while self._left:
+            session_id = next(iter(self._left))
+            session = self._sessions[session_id]
+            is_old = session.left_at is not None and now - session.left_at > self.settings.session_memory
+            if not is_old and len(self._left) <= self.settings.session_limit:
+                return
+            self._forget_session(session_id)
+
+    def _forget_session(self, session_id: str) -> None:
+        del self._sessions[session_id]
+        self._left.pop(session_id, None)
 
     def resume_session(
         self, session_id: str, account: ExchangeAccount, now: float
     ) -> RememberedSession | None:
         """The session of that id, if it is this account's and not forgotten; who held it is closed."""
+        self._forget_old_sessions(now)
         session = self._sessions.get(session_id)
         if session is None or session.account is not account:
             return None
-        if session.left_at is not None and now - session.left_at > self.settings.session_memory:
-            del self._sessions[session_id]
-            return None
-        for peer in list(self.peers):
-            if peer.session_id == session_id:
-                peer.cancel_on_failure = False  # it has not failed: it goes on over there
-                peer.abort(now, "its session was resumed over another connection")
+        holder = self.audiences.of_session(session_id)
+        if holder is not None:
+            asked = holder.cancel_on_failure
+            holder.cancel_on_failure = False  # it has not failed: it goes on over there
+            holder.abort(now, "its session was resumed over another connection")
+            session.cancel_on_failure = asked
+            self._sessions[session_id] = session
         session.left_at = None
+        self._left.pop(session_id, None)
         return session
 
     # --- requests and effects --------------------------------------------------------------------
 
     def request(self, peer: Peer, account: ExchangeAccount, message: Message, seq: int, now: float) -> None:
         """Carry out a request of a logged-in peer."""
+        is_new = self.audiences.follow(peer, message)
+        if is_new is not None:
+            self._after_following(peer, message, now, is_new=is_new)
+            return
         effects = self.engine.handle(
             account, message, seq=seq, now_us=self._wall_clock(), session=peer.session_id
         )
         self.carry(effects, peer, now)
+
+    def _after_following(self, peer: Peer, message: Message, now: float, *, is_new: bool) -> None:
+        """A market is answered with what there is (choices 26, 27), all else with nothing."""
+        if isinstance(message, seto.MarketSubscribe):
+            if message.market_id not in self.engine.markets:
+                _log.info(peer.username, "connection %d: no market %d", peer.number, message.market_id)
+            if is_new or self.settings.double_subscribe == "snapshot":
+                for part in self.engine.snapshot(message.market_id):
+                    peer.send(part, now)
+        elif isinstance(message, seto.PriceFeedSubscribe) and self.settings.price_feed_snapshots:
+            for market_id in self.engine.markets:
+                for part in self.engine.snapshot(market_id):
+                    if isinstance(part, seto.MarketQuotes):
+                        peer.send(part, now)
+
+    def refuse(self, peer: Peer, account: ExchangeAccount, message: Message, seq: int, now: float) -> bool:
+        """Refuse a request that is over its session's limit; False if it has no rejection."""
+        effects = self.engine.refuse_throttled(
+            account, message, seq=seq, now_us=self._wall_clock(), session=peer.session_id
+        )
+        if effects is None:
+            return False
+        self.carry(effects, peer, now)
+        return True
 
     def request_without_session(
         self, account: ExchangeAccount, message: Message, seq: int, now: float
@@ -181,8 +320,11 @@ class Exchange:
         """Bring effects to whom they are for, in order; then have the touched peers written to."""
         touched: dict[Peer, None] = {}
         for effect in effects:
-            for peer in self._audience(effect, requester):
-                peer.send(effect.message, now)
+            audience = self._audience(effect, requester)
+            # What goes to many is serialised once.
+            message = PreparedMessage(effect.message) if len(audience) > 1 else effect.message
+            for peer in audience:
+                peer.send(message, now)
                 touched[peer] = None
         for peer in touched:
             peer.wake()
@@ -191,9 +333,13 @@ class Exchange:
         if isinstance(effect, ToRequester):
             return [requester] if requester is not None else []
         if isinstance(effect, ToAccount):
-            return [peer for peer in self.peers if peer.account is effect.account]
+            if effect.session and self.settings.order_events_to == "session":
+                maker = self.audiences.of_session(effect.session)
+                if maker is not None:
+                    return [maker]
+            return self.audiences.of_account(effect.account.username)
         assert isinstance(effect, ToMarket)
-        return [peer for peer in self.peers if effect.market_id in peer.subscriptions]
+        return self.audiences.of_market(effect.market_id, effect.message)
 
     # --- what tests and operators do ---------------------------------------------------------------
 
@@ -214,42 +360,161 @@ class Exchange:
         """
         self.carry(self.engine.operate(verb, now_us=self._wall_clock(), **arguments), None, now)
 
+    def notify_event(
+        self,
+        event_id: int,
+        state: str | int,
+        details: str,
+        now: float,
+        *,
+        period: str | int | None = None,
+        playtime: int | None = None,
+        score_home: int | None = None,
+        score_away: int | None = None,
+    ) -> int:
+        """Tell the subscribers of an event what happens in it; return how many there are.
+
+        States and periods are named without their prefix: SAFE, DANGER, ...; FIRSTHALF, PAUSE, ...
+
+        Raises:
+            UsageError: a name or a number that the message cannot carry.
+        """
+        try:
+            notification = seto.RunningballNotification(
+                event_id=event_id,
+                state=_enum_number(seto.RunningballState, "RUNNINGBALL_STATE_", state),
+                details=details,
+                playtime=playtime,
+                score_home=score_home,
+                score_away=score_away,
+            )
+            if period is not None:
+                notification.period = _enum_number(seto.RunningballPeriod, "RUNNINGBALL_PERIOD_", period)
+        except (ValueError, TypeError) as error:
+            raise UsageError(f"the event cannot be told: {error}") from error
+        audience = self.audiences.of_event(event_id)
+        for peer in audience:
+            peer.send(notification, now)
+            peer.wake()
+        return len(audience)
+
+    def limits_for(self, username: str) -> ThrottleLimits:
+        """The limits that a session of the account begins with."""
+        return self._account_limits.get(username, self._limits)
+
+    def change_limits(
+        self,
+        now: float,
+        *,
+        rate: int | None = None,
+        burst: int | None = None,
+        tick_ms: int | None = None,
+        account: str | None = None,
+    ) -> ThrottleLimits:
+        """Change the throttle's limits, of one account or of all, and tell whom it concerns.
+
+        What is not given stays as it is; a change for all takes those of single accounts back.
+
+        Raises:
+            UsageError: no such account, or a figure that the message cannot carry.
+        """
+        if account is not None:
+            self._must_know(account)
+        old = self._limits if account is None else self.limits_for(account)
+        given = {"rate": rate, "burst": burst, "tick_ms": tick_ms}
+        limits = dataclasses.replace(
+            old, **{name: figure for name, figure in given.items() if figure is not None}
+        )
+        if account is None:
+            self._limits = limits
+            self._account_limits.clear()
+        else:
+            self._account_limits[account] = limits
+        for peer in self.peers if account is None else self.peers_of(account):
+            peer.change_limits(limits, now)
+        return limits
+
     def cut(self, username: str, now: float, *, inside: bool = False, away: float | None = None) -> int:
         """Break the account's connections without a word; return how many there were.
 
         ``inside`` writes the beginning of a frame first. ``away`` refuses its logins for so many
         seconds, so that things can happen while it is gone.
         """
-        if all(account.username != username for account in self.accounts):
-            raise UsageError(f"no account here has the user name {username!r}")
+        self._must_know(username)
         if away is not None:
             self.faults.refuse_login(username, until=now + away)
-        cut = [peer for peer in self.peers if peer.account is not None and peer.account.username == username]
+        cut = self.peers_of(username)
         for peer in cut:
             self.truth.record_fault("cut", username, "inside a frame" if inside else "between frames")
             peer.cut(now, inside=inside)
         return len(cut)
 
-    def begin_downtime(self, now: float) -> None:
-        """Log everybody out with DOWNTIME and refuse logins with it until ``end_downtime``."""
+    def begin_downtime(self, now: float, *, after: float = 0.0) -> None:
+        """Log everybody out with DOWNTIME and refuse logins with it until ``end_downtime``.
+
+        With ``after`` that begins so many seconds from now, and until then only the log tells of it: today's
+        schema has no message that announces a downtime.
+
+        Raises:
+            UsageError: ``after`` is no length of time.
+        """
+        if not 0 <= after < math.inf:
+            raise UsageError(f"a downtime begins after 0 or more seconds, not {after!r}")
+        if after > 0:
+            self._downtime_at = now + after
+            _log.info(None, "downtime in %g s", after)
+            self.alarm()
+            return
+        self._downtime_at = None
         self.downtime = True
+        _log.info(None, "downtime")
         self.log_everybody_out(eto.LOGOUT_DOWNTIME, now)
 
+    @property
+    def downtime_at(self) -> float | None:
+        """When an announced downtime begins, on the exchange's clock."""
+        return self._downtime_at
+
     def end_downtime(self) -> None:
-        """Accept logins again."""
+        """Accept logins again; a downtime that was only announced does not begin."""
+        self._downtime_at = None
         self.downtime = False
 
+    def log_out(self, username: str, reason: int | str, now: float) -> int:
+        """Log out the account's sessions with a LogoutReason, by number or name; return how many.
+
+        Raises:
+            UsageError: no such account or reason.
+        """
+        self._must_know(username)
+        try:
+            number = logout_reason(reason)
+        except ValueError as error:
+            raise UsageError(f"a logout's reason is {error}, not {reason!r}") from None
+        peers = self.peers_of(username)
+        for peer in peers:
+            peer.log_out(number, now)
+        return len(peers)
+
     def log_everybody_out(self, reason: int, now: float) -> None:
-        """Send a logout to every logged-in peer and close."""
-        for peer in list(self.peers):
+        """Send a logout to every peer and close."""
+        for peer in self.peers:
             peer.log_out(reason, now)
 
-    def next_deadline(self) -> float | None:
-        """When ``handle_timers`` has something to do next, on the clock that ``now`` comes from."""
-        deadlines = (peer.next_deadline() for peer in self.peers)
-        return min((due for due in deadlines if due is not None), default=None)
+    def _must_know(self, username: str) -> None:
+        if all(account.username != username for account in self.accounts):
+            raise UsageError(f"no account here has the user name {username!r}")
 
-    def handle_timers(self, now: float) -> None:
-        """Serve every peer whose deadline has come; called often."""
-        for peer in list(self.peers):
-            peer.handle_timer(now)
+
+def _nobody() -> None:
+    """Nobody serves the timers, or somebody who looks at the time himself."""
+
+
+def _enum_number(enum: Any, prefix: str, value: str | int) -> Any:
+    """The number of a name without its prefix; numbers are checked by the message."""
+    if isinstance(value, int):
+        return value
+    names = [name.removeprefix(prefix) for name, _ in enum.items()]
+    if value.upper() not in names:
+        raise ValueError(f"{value!r} is none of {', '.join(names)}")
+    return enum.Value(prefix + value.upper())

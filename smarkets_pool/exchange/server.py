@@ -2,11 +2,13 @@
 
 Greenlets and what they own: one accepts, one keeps time for all peers, and each connection has one that
 reads (and closes, it is the connection's owner) and one that writes. Nobody else touches the socket.
+Time is kept by waiting for the earliest deadline, whoever's it is; whoever makes an earlier one says so.
 """
 
 from __future__ import annotations
 
 import contextlib
+import struct
 import time
 from collections.abc import Callable
 from typing import Any
@@ -29,8 +31,10 @@ _log = PlaceLog("exchange.server")
 #: Small, so that a client that never pauses has little to say in each turn of the loop.
 _READ_SIZE = 8_192
 _BACKLOG = 4096
-#: How often the peers' deadlines are looked at, in seconds.
-_TICK = 0.05
+#: The shortest and the longest pause between two looks at the deadlines, in seconds: the clock may be
+#: another than that of the greenlets.
+_SHORTEST = 0.001
+_LONGEST = 1.0
 _HANDSHAKE_TIMEOUT = 10.0
 #: How long a closing connection may go on sending before it is closed on it: an early close would
 #: reset the connection and take our last words with it.
@@ -43,10 +47,13 @@ class _ServedConnection:
     def __init__(self, server: ExchangeServer, accepted: Any) -> None:
         self._server = server
         self._socket = accepted
+        self._peer: Peer | None = None
         self._wake = gevent.event.Event()
         self._waiting: list[bytes] = []
         self._size = 0
         self._finishing = False
+        self._may_read = gevent.event.Event()
+        self._may_read.set()
         self._ended = gevent.event.Event()
 
     # --- the reader: owns the socket --------------------------------------------------------------
@@ -66,6 +73,9 @@ class _ServedConnection:
                 peer.receive(data, self._server.now())
                 # sleep(0) would only run callbacks: others' sockets must be polled in between.
                 gevent.sleep(1e-6)
+        except Exception:  # noqa: BLE001 - whatever a client brings about costs its own connection alone
+            number = peer.number if peer is not None else 0
+            _log.exception(None, "connection %d: closed for what it sent", number)
         finally:
             if peer is not None:
                 peer.lost(self._server.now())
@@ -78,6 +88,7 @@ class _ServedConnection:
         context = self._server.context
         if context is None:
             return True
+        self._server.on_handshake()
         try:
             self._socket.settimeout(_HANDSHAKE_TIMEOUT)
             self._socket = context.wrap_socket(self._socket, server_side=True, do_handshake_on_connect=False)
@@ -89,6 +100,7 @@ class _ServedConnection:
         return True
 
     def _recv(self) -> bytes:
+        self._may_read.wait()
         try:
             data: bytes = self._socket.recv(_READ_SIZE)
         except OSError:
@@ -97,20 +109,27 @@ class _ServedConnection:
 
     def close(self) -> None:
         """Close the socket; again is fine."""
+        self._may_read.set()
         with contextlib.suppress(OSError):
             self._socket.close()
 
     # --- the writer ------------------------------------------------------------------------------
 
     def _on_wake(self, peer: Peer) -> None:
+        self._peer = peer
         data = peer.data_to_send()
         if data:
             self._waiting.append(data)
             self._size += len(data)
+            peer.unwritten = self._size
             self._wake.set()
-        if self._size > self._server.exchange.settings.out_buffer_limit and not peer.closing:
-            peer.abort(self._server.now(), f"it does not read: {self._size} bytes wait")
-        if peer.closing and not self._finishing:
+        if peer.bytes_waiting > self._server.exchange.settings.out_buffer_limit and not peer.closing:
+            peer.abort(self._server.now(), f"it does not read: {peer.bytes_waiting} bytes wait")
+        if peer.reads or peer.closing:
+            self._may_read.set()
+        else:
+            self._may_read.clear()
+        if peer.finished and not self._finishing:
             self._finishing = True
             self._server.spawn(self._finish, peer)
 
@@ -127,6 +146,8 @@ class _ServedConnection:
                     self.close()  # wakes the reader, which ends the connection
                     return
                 self._size -= len(data)
+                if self._peer is not None:
+                    self._peer.unwritten = self._size
 
     # --- the end, when it is ours ----------------------------------------------------------------
 
@@ -148,7 +169,7 @@ class ExchangeServer:
 
     Args:
         host, port: where to listen; port 0 takes a free one.
-        context: TLS, or None for plain TCP.
+        context: TLS, or None for plain TCP; another one counts for the next connection.
         clock: seconds that never go back; the only source of ``now``.
 
     Raises:
@@ -164,16 +185,34 @@ class ExchangeServer:
         context: gevent.ssl.SSLContext | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self.exchange = exchange
         self.context = context
+        #: Called before each TLS handshake.
+        self.on_handshake: Callable[[], None] = _nothing
         self._clock = clock
         self.host = host
         self.port = port
         self._listener: Any = None
+        self._acceptor: Any = None
+        #: When it listens again, while it is away.
+        self._back_at: float | None = None
+        self._alarm = gevent.event.Event()
         self._greenlets = gevent.pool.Group()
+        self._connections: set[_ServedConnection] = set()
+        self.exchange = exchange
 
     def __repr__(self) -> str:
         return f"<ExchangeServer {self.host}:{self.port} {self.exchange!r}>"
+
+    @property
+    def exchange(self) -> Exchange:
+        """What is served. Another one serves the next connections; those of the old one should be over."""
+        return self._exchange
+
+    @exchange.setter
+    def exchange(self, exchange: Exchange) -> None:
+        self._exchange = exchange
+        exchange.alarm = self._alarm.set
+        self._alarm.set()
 
     def now(self) -> float:
         """Seconds on the clock that the exchange is given."""
@@ -181,11 +220,15 @@ class ExchangeServer:
 
     def tick(self) -> None:
         """Serve what is due now; with a clock that jumps call it after each jump."""
-        self.exchange.handle_timers(self.now())
+        now = self.now()
+        if self._back_at is not None and now >= self._back_at:
+            self._come_back()
+        self.exchange.handle_timers(now)
 
     def next_deadline(self) -> float | None:
         """When ``tick`` has something to do next, on this clock."""
-        return self.exchange.next_deadline()
+        deadlines = (self.exchange.next_deadline(), self._back_at)
+        return min((due for due in deadlines if due is not None), default=None)
 
     def spawn(self, function: Callable[..., object], *args: object) -> Any:
         """Run a function in a greenlet that ``stop`` ends."""
@@ -195,6 +238,10 @@ class ExchangeServer:
         """Listen; connections are served from now on."""
         if self._listener is not None:
             return
+        self._listen()
+        self.spawn(self._keep_time)
+
+    def _listen(self) -> None:
         family = gevent.socket.AF_INET6 if ":" in self.host else gevent.socket.AF_INET
         listener: Any = None
         try:
@@ -208,23 +255,47 @@ class ExchangeServer:
             raise ConfigError(f"cannot listen on {self.host}:{self.port}: {error}") from error
         self.port = listener.getsockname()[1]
         self._listener = listener
-        self.spawn(self._accept, listener)
-        self.spawn(self._keep_time)
+        self._acceptor = self.spawn(self._accept, listener)
 
     def stop(self) -> None:
         """Close the listener and every connection; again is fine."""
         listener, self._listener = self._listener, None
-        if listener is None:
+        was_away, self._back_at = self._back_at is not None, None
+        if listener is None and not was_away:
             return
-        listener.close()
+        if listener is not None:
+            listener.close()
         self._greenlets.kill(timeout=5.0)
+
+    def go_away(self, seconds: float) -> None:
+        """Break every connection and listen on the same port again ``seconds`` later, on this clock."""
+        listener, self._listener = self._listener, None
+        if listener is not None:
+            self._acceptor.kill(block=False)
+            listener.close()
+        for peer in self.exchange.peers:
+            peer.cut(self.now(), inside=False)
+        for connection in list(self._connections):
+            connection.close()  # also those that were still shaking hands
+        self._back_at = self.now() + seconds
+        self._alarm.set()
+
+    def _come_back(self) -> None:
+        try:
+            self._listen()
+        except ConfigError as error:
+            # Somebody else has the port for the moment; clients go on trying too.
+            _log.warning(None, "%s", error)
+            self._back_at = self.now() + 0.1
+        else:
+            self._back_at = None
 
     def _accept(self, listener: Any) -> None:
         while True:
             try:
                 accepted, _ = listener.accept()
             except OSError as error:
-                if self._listener is None:
+                if self._listener is not listener:
                     return
                 # Out of descriptors, or the client has gone again: those that are here go on.
                 _log.warning(None, "accepting failed: %s", error)
@@ -241,11 +312,33 @@ class ExchangeServer:
         """
         if self._listener is None:
             raise ConfigError(f"nobody listens on {self.host}:{self.port}: start the exchange first")
+        if self.exchange.faults.refuses_connection():
+            _reset(accepted)
+            return
         connection = _ServedConnection(self, accepted)
+        self._connections.add(connection)
         # A greenlet that is killed before its first switch runs no ``finally``, but its links.
-        self.spawn(connection.run).rawlink(lambda _, connection=connection: connection.close())
+        self.spawn(connection.run).rawlink(lambda _, connection=connection: self._over(connection))
+
+    def _over(self, connection: _ServedConnection) -> None:
+        self._connections.discard(connection)
+        connection.close()
 
     def _keep_time(self) -> None:
         while True:
-            gevent.sleep(_TICK)
+            due = self.next_deadline()
+            pause = _LONGEST if due is None else min(_LONGEST, max(_SHORTEST, due - self.now()))
+            self._alarm.wait(pause)
+            self._alarm.clear()
             self.tick()
+
+
+def _nothing() -> None:
+    """Nothing has to be done before a handshake."""
+
+
+def _reset(connection: Any) -> None:
+    """Close so that the other side sees a reset."""
+    with contextlib.suppress(OSError):
+        connection.setsockopt(gevent.socket.SOL_SOCKET, gevent.socket.SO_LINGER, struct.pack("ii", 1, 0))
+        connection.close()

@@ -505,10 +505,14 @@ class SessionProtocol:
             self._apply_login_response(received)
         elif received.name == "eto.replay":
             self._answer_replay(received.payload.eto_payload.replay.seq, now)
-        elif received.name == "eto.ping" and self.logged_in:
-            self._transmit(eto_payload(eto.PAYLOAD_PONG), now)
+        elif received.name == "eto.ping":
+            self._answer_ping(now)
         elif received.name == "eto.logout":
             self._apply_logout(received)
+
+    def _answer_ping(self, now: float) -> None:
+        if self.logged_in:
+            self._transmit(eto_payload(eto.PAYLOAD_PONG), now)
 
     def _take_early(self, received: Received, now: float) -> None:
         if received.name == "eto.replay":

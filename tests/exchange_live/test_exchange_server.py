@@ -444,7 +444,7 @@ def test_a_client_of_a_stopped_exchange_is_refused() -> None:
 
 def test_frames_that_were_on_their_way_arrive_before_the_end() -> None:
     """A logout at the end of much traffic is not overtaken by the close."""
-    with plain() as exchange:
+    with plain(throttle_enforced=False) as exchange:
         session = session_on(exchange)
         session.log_in()
         for _ in range(3000):

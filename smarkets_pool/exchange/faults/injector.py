@@ -419,9 +419,7 @@ class Faults:
         for account in self.ground.accounts if self.ground is not None else ():
             if wanted not in (ANYBODY, account.username):
                 continue
-            lost = max(0, len(account.history) - events)
-            for _ in range(lost):
-                account.history.popleft()
+            lost = account.shorten_history(events)
             self.record("shorten_history", account.username, f"{lost} events forgotten")
         return 0
 
