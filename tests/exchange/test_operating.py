@@ -63,6 +63,11 @@ GOOD: dict[str, dict[str, Any]] = {
     "set_limits": {"account": "ann", "exposure": "100.00", "stake": None},
     "refuse_next": {"account": "ann", "request": "order_create", "reason": "LIMIT_EXCEEDED", "times": 2},
     "deposit": {"account": "ann", "amount": "-12.50"},
+    "tell": {
+        "account": "ann",
+        "name": "seto.order_execute_confirmed",
+        "fields": {"order_id": "7", "price": 1, "quantity": "2"},
+    },
 }
 
 
@@ -145,7 +150,8 @@ def test_an_argument_of_the_wrong_kind_is_refused_before_anything_changes(
     scene: Rig, verb: str, name: str
 ) -> None:
     """What a message could not carry would otherwise be found out half-way."""
-    for value in ({}, 1.5, [None], ["1", 1], b"10"):
+    good = GOOD[verb][name]
+    for value in ({1: 2} if isinstance(good, dict) else {}, 1.5, [None], ["1", 1], b"10"):
         sentence = refused(scene, verb, {**GOOD[verb], name: value})
         assert sentence.startswith(f"{verb}: {name} is {value!r} and must be ")
 
@@ -287,6 +293,16 @@ NO_STATE = "'SHUT' is none of NEW, OPEN, LIVE, HALTED, SETTLED, VOIDED"
         ("refuse_next", {"reason": "TOO_LATE"}, "OrderRejected has no reason 'TOO_LATE'; it has INSUFF"),
         ("refuse_next", {"reason": "INVALID_"}, "OrderInvalid has no reason 'INVALID_'; it has INVALID_PR"),
         ("refuse_next", {"times": 0}, "times is a whole number from 1, not 0"),
+        (
+            "tell",
+            {"name": "seto.order_create"},
+            "'seto.order_create' is no message that an exchange sends, such as seto.order_executed",
+        ),
+        ("tell", {"name": "eto.logout"}, "'eto.logout' is no message that an exchange sends"),
+        ("tell", {"name": "seto.gossip"}, "'seto.gossip' is no message that an exchange sends"),
+        ("tell", {"fields": {"price": 1, "quantity": 2}}, "seto.order_execute_confirmed: "),
+        ("tell", {"fields": {"order_id": 7, "colour": 2}}, "seto.order_execute_confirmed: "),
+        ("tell", {"fields": {"order_id": "seven"}}, "seto.order_execute_confirmed: "),
     ],
 )
 def test_what_cannot_be_done_is_said_and_not_done(
@@ -573,6 +589,34 @@ def test_limits_are_lifted_by_naming_none(rig: Rig) -> None:
     assert rig.ann.exposure_limit is None
     rig.operate("set_limits", account="ann")
     rig.rest(rig.ann, BUY, 9999, 1_000_000)
+
+
+def test_an_account_can_be_told_anything(rig: Rig) -> None:
+    """An event of the account is numbered, kept and recorded like any other; nothing else changes."""
+    order_id = rig.rest(rig.ann, BUY, 5000, 10)
+    before = (rig.risks(), rig.cash(), rig.book.levels(BUY, 0), list(rig.ann.live_orders))
+    told = {"order_id": order_id, "quantity": 1, "source_quantity": "3"}
+    (effect,) = rig.operate("tell", account="ann", name="seto.order_voided", fields=told)
+    assert shape([effect]) == ["ann:OrderVoided"]
+    assert fields(effect.message) == {
+        "order_id": order_id,
+        "quantity": 1,
+        "source_quantity": 3,
+        "account_sequence": 2,
+        "account_sequence_64": 2,
+    }
+    assert rig.ann.history_from(2, inclusive=True) == [effect.message]
+    assert rig.truth.events("ann")[-1].name == "seto.order_voided"
+    assert (rig.risks(), rig.cash(), rig.book.levels(BUY, 0), list(rig.ann.live_orders)) == before
+
+
+def test_what_has_no_number_is_told_without_one(rig: Rig) -> None:
+    """A balance, say."""
+    told = {"reason": "gift", "available_balance": 5.5}
+    (effect,) = rig.operate("tell", account="ann", name="seto.balance_changed", fields=told)
+    assert shape([effect]) == ["ann:BalanceChanged"]
+    assert fields(effect.message) == told
+    assert rig.ann.next_account_sequence == 1
 
 
 # --- the backend -------------------------------------------------------------------------------
