@@ -83,7 +83,8 @@ class Armed:
         if account is None:
             found = [plan for plans in self._plans.values() for plan in plans]
         else:
-            found = [*self._plans.get(account, ()), *self._plans.get(ANYBODY, ())]
+            # A set: asked for everybody, nobody's plans are there twice.
+            found = [plan for whose in {account, ANYBODY} for plan in self._plans.get(whose, ())]
         return sorted(found, key=lambda plan: plan.number)
 
     def may_hit(self, account: str) -> bool:
