@@ -45,7 +45,8 @@ class ExchangeSide(OrderedExchange):
         self._exchange = Exchange(
             accounts=registry,
             markets=[Market(market_id, contract_ids) for market_id, contract_ids in head.markets.items()],
-            wall_clock=lambda: int(self._now * 1_000_000),
+            wall_clock=lambda: round(self._now * 1_000_000),
+            clock=lambda: self._now,
             settings=settings,
         )
         self._clients: dict[str, _Client] = {}
@@ -102,13 +103,16 @@ class ExchangeSide(OrderedExchange):
         found, client.heard = client.heard, []
         return found
 
+    def rest(self, who: str) -> bytes:
+        return self._clients[who].cutter.rest()
+
     def _pump(self) -> None:
         for client in self._clients.values():
             data = client.peer.data_to_send()
             if client.over:
                 continue
             client.heard += [Heard(frame) for frame in client.cutter.feed(data)]
-            if client.peer.closing:
+            if client.peer.finished:
                 client.over = True
                 if rest := client.cutter.rest():
                     client.heard.append(Heard.unfinished(rest))

@@ -51,6 +51,11 @@ def exchange_settings(fields: dict[str, Value]) -> ExchangeSettings:
 _FRONT_VERBS: dict[str, Callable[..., object]] = {
     "begin_downtime": lambda exchange, now, **arguments: exchange.begin_downtime(now, **arguments),
     "end_downtime": lambda exchange, now: exchange.end_downtime(),
+    "log_out": lambda exchange, now, account, reason: exchange.log_out(account, reason, now),
+    "change_limits": lambda exchange, now, **arguments: exchange.change_limits(now, **arguments),
+    "notify_event": lambda exchange, now, event_id, state, details="", **arguments: exchange.notify_event(
+        event_id, state, details, now, **arguments
+    ),
 }
 
 

@@ -152,8 +152,10 @@ class Runner:
     def _connect(self, step: Connect) -> None:
         """The script's client connects; of a client under test it is expected."""
         if self._plays_clients:
-            self._new_line(step.who)
+            line = self._new_line(step.who)
             self.side.connect(step.who, step)
+            # A connection that was to fail is none.
+            line.over = "fails" in step.fields
             self._note(step, "done")
             return
         line = self._fetch(step.who)
@@ -293,6 +295,8 @@ class Runner:
             self._note(step, "nothing")
             return
         self._begin_if_connected(step, line)
+        if what == Mark("unreadable") and not line.queue and (rest := self.side.rest(step.who)):
+            line.queue.append(Heard.unfinished(rest))
         for _ in range(what.times if isinstance(what, Message) else 1):
             self._hear_one(step, line)
 

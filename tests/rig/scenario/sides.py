@@ -81,6 +81,9 @@ class Side(Protocol):
             Unsaid: the client under test does not think so.
         """
 
+    def rest(self, who: str) -> bytes:
+        """Take what came behind the last whole frame of a connection."""
+
     def wait(self, seconds: float) -> None:
         """Let time pass."""
 

@@ -44,6 +44,7 @@ class _Client:
         self.socket = connection
         self.cutter = FrameCutter()
         self.reads = True
+        self.heard: list[Heard] = []
         self.held: bytes | None = None
 
 
@@ -141,18 +142,29 @@ class SocketSide(OrderedExchange):
             client.socket.sendall(data)
         except OSError as error:
             raise Unsaid("the connection is closed already", str(error)) from error
-        self.clock.settle()
+        self._drain()
 
     def hang_up(self, who: str) -> None:
         self._clients[who].socket.close()
         self.clock.settle()
 
     def heard(self, who: str) -> list[Heard]:
+        self._drain()
+        client = self._clients.get(who)
+        if client is None or not client.reads:
+            return []
+        found, client.heard = client.heard, []
+        return found
+
+    def _drain(self) -> None:
+        """Have every client that reads take what there is for it."""
         self.clock.settle()
-        client = self._clients[who]
+        for client in self._clients.values():
+            if client.reads and client.socket.fileno() >= 0:
+                client.heard += self._read(client)
+
+    def _read(self, client: _Client) -> list[Heard]:
         found: list[Heard] = []
-        if not client.reads or client.socket.fileno() < 0:
-            return found
         client.socket.settimeout(0)
         with contextlib.suppress(BlockingIOError, ssl.SSLWantReadError):
             while data := self._received(client):
@@ -163,6 +175,9 @@ class SocketSide(OrderedExchange):
             found.append(Heard(None))
             client.socket.close()
         return found
+
+    def rest(self, who: str) -> bytes:
+        return self._clients[who].cutter.rest()
 
     @staticmethod
     def _received(client: _Client) -> bytes:
