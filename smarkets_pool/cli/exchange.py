@@ -8,16 +8,24 @@ import os
 import pathlib
 import signal
 import sys
-from typing import Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 import click
 import gevent
 import gevent.event
 from gevent.fileobject import FileObject
 
-from smarkets_pool.exceptions import ConfigError
+from smarkets_pool.cli.assignments import assigned
+from smarkets_pool.cli.choices import list_faults, list_settings, read_faults
+from smarkets_pool.exceptions import ConfigError, Error, UsageError
 from smarkets_pool.exchange import EmbeddedExchange, ExchangeSettings
+from smarkets_pool.exchange.activity import ActivitySettings
 from smarkets_pool.exchange.control import Control
+from smarkets_pool.exchange.faults import ANYBODY, parse_fault
+
+if TYPE_CHECKING:
+    from smarkets_pool.exchange.control.http import ControlServer
 
 __all__ = ["exchange"]
 
@@ -48,7 +56,73 @@ __all__ = ["exchange"]
     help="The same as a configuration for the command 'run'. A file that is there already is left alone, "
     "and what you wrote into it meanwhile stays.",
 )
-@click.option("--control", is_flag=True, hidden=True, help="Take commands on standard input, as JSON lines.")
+@click.option(
+    "--depth",
+    type=click.IntRange(0),
+    help="Price levels per side that quotes show, 0 all of them; short for --setting visible_depth=N",
+)
+@click.option(
+    "--setting",
+    "settings",
+    multiple=True,
+    metavar="NAME=VALUE",
+    help="How the exchange behaves where its documentation leaves it open, its limits and its money; again "
+    "for each. --list-settings shows all.",
+)
+@click.option(
+    "--seed",
+    default=0,
+    show_default=True,
+    type=int,
+    help="What happens by chance is the same for the same one.",
+)
+@click.option(
+    "--fault",
+    "faults",
+    multiple=True,
+    callback=read_faults,
+    metavar="'NAME KEY=VALUE ...'",
+    help="Something that goes wrong on purpose, at once or after=SECONDS; again for each. As in 'drop "
+    "account=trader-1@example.com frames=3 after=10'. --list-faults shows all.",
+)
+@click.option(
+    "--activity", is_flag=True, help="House traders: markets move, go live, halt, settle, and new ones open."
+)
+@click.option(
+    "--rate",
+    "rates",
+    multiple=True,
+    metavar="NAME=VALUE",
+    help="How lively, as in quotes=10 or live_seconds=60; again for each. It means --activity, and "
+    "--list-settings shows all.",
+)
+@click.option(
+    "--control",
+    "control_port",
+    type=click.IntRange(0, 65535),
+    metavar="PORT",
+    help="Take commands over HTTP on this loopback port, 0 a free one. --ready-file tells its address and "
+    "token, which 'smarkets-pool control' uses.",
+)
+@click.option(
+    "--list-settings",
+    is_flag=True,
+    is_eager=True,
+    expose_value=False,
+    callback=list_settings,
+    help="Show every --setting and --rate, and exit.",
+)
+@click.option(
+    "--list-faults",
+    is_flag=True,
+    is_eager=True,
+    expose_value=False,
+    callback=list_faults,
+    help="Show every --fault, and exit.",
+)
+@click.option(
+    "--control-stdin", is_flag=True, hidden=True, help="Take commands on standard input, as JSON lines."
+)
 def exchange(
     host: str,
     port: int,
@@ -59,12 +133,21 @@ def exchange(
     heartbeat: float,
     ready_file: pathlib.Path | None,
     config_file: pathlib.Path | None,
-    control: bool,
+    depth: int | None,
+    settings: tuple[str, ...],
+    seed: int,
+    faults: list[tuple[str, float]],
+    activity: bool,
+    rates: tuple[str, ...],
+    control_port: int | None,
+    control_stdin: bool,
 ) -> None:
     """Serve the embedded exchange until SIGTERM or Ctrl-C.
 
     It imitates what is publicly known about the real exchange; nothing here ever speaks to that one.
     """
+    if control_port is not None and ready_file is None:
+        raise click.UsageError("--control needs --ready-file: its token is told nowhere else")
     over = gevent.event.Event()
     written: dict[pathlib.Path, str] = {}
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -79,25 +162,62 @@ def exchange(
             tls=not no_tls,
             host=host,
             port=port,
-            settings=ExchangeSettings(heartbeat_after=heartbeat),
+            settings=_settings(settings, heartbeat_after=heartbeat, visible_depth=depth),
+            seed=seed,
+            activity=_activity(rates) if activity or rates else None,
         )
-        with served:
+        with contextlib.ExitStack() as stack:
+            stack.enter_context(served)
             where = served.description()
+            if control_port is not None:
+                where["control"] = stack.enter_context(_control_server(served, control_port)).description()
+            for text, after in faults:
+                _ask_for(served, text, after)
             for path, text in ((ready_file, json.dumps(where, indent=2)), (config_file, _as_toml(where))):
                 if path is not None:
                     _write_private(path, text)
                     written[path] = text
             click.echo(f"listening on {served.host}:{served.port} ({'plain' if no_tls else 'TLS'})", err=True)
-            if not written and not control:
+            if not written and not control_stdin:
                 click.echo("passwords are made up anew: --ready-file or --config-file tells them", err=True)
-            if control:
+            if control_stdin:
                 gevent.spawn(_serve_commands, Control(served), over)
             over.wait()
-    except ConfigError as error:
-        raise click.ClickException(str(error)) from error
+    except Error as error:
+        problems = error.problems if isinstance(error, ConfigError) else (str(error),)
+        raise click.ClickException("\n  ".join(problems)) from error
     finally:
         for path, text in written.items():
             _remove_unchanged(path, text)
+
+
+def _settings(texts: Sequence[str], **short: Any) -> ExchangeSettings:
+    """What ``--setting`` says, over the options that are short for one."""
+    given = {name: value for name, value in short.items() if value is not None}
+    return ExchangeSettings(**{**given, **assigned(ExchangeSettings, texts, "--setting")})
+
+
+def _activity(texts: Sequence[str]) -> ActivitySettings:
+    return ActivitySettings(**assigned(ActivitySettings, texts, "--rate"))
+
+
+def _control_server(served: EmbeddedExchange, port: int) -> ControlServer:
+    try:
+        # Here, so that who does not ask for it needs no Flask.
+        from smarkets_pool.exchange.control.http import ControlServer
+    except ModuleNotFoundError as error:
+        raise ConfigError(str(error)) from error
+    return ControlServer(Control(served), port=port)
+
+
+def _ask_for(served: EmbeddedExchange, text: str, after: float) -> None:
+    if not after:
+        served.faults.apply(text)
+        return
+    account = parse_fault(text).values.get("account")
+    if account not in (None, ANYBODY, *(login.username for login in served.logins)):
+        raise UsageError(f"--fault {text!r}: no account here has the user name {account!r}")
+    gevent.spawn_later(after, served.faults.apply, text)
 
 
 def _as_toml(where: dict[str, Any]) -> str:

@@ -7,6 +7,7 @@ import logging
 import click
 
 from smarkets_pool import __version__
+from smarkets_pool.cli.control import control
 from smarkets_pool.cli.demo import demo
 from smarkets_pool.cli.exchange import exchange
 from smarkets_pool.cli.run import run
@@ -25,6 +26,7 @@ def cli(verbose: int) -> None:
     )
 
 
+cli.add_command(control)
 cli.add_command(demo)
 cli.add_command(exchange)
 cli.add_command(run)

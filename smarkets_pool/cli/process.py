@@ -30,7 +30,7 @@ class ExchangeProcess:
     def __init__(self, *, accounts: int, contracts: int, heartbeat: float) -> None:
         self._arguments = [
             *("--accounts", str(accounts), "--contracts", str(contracts)),
-            *("--heartbeat", str(heartbeat), "--port", "0", "--control"),
+            *("--heartbeat", str(heartbeat), "--port", "0", "--control-stdin"),
         ]
         self._process: subprocess.Popen[bytes] | None = None
         self.description: dict[str, Any] = {}

@@ -13,9 +13,18 @@ except ModuleNotFoundError as _error:
         name=_error.name,
     ) from _error
 
+from smarkets_pool.exchange.activity import ActivitySettings
 from smarkets_pool.exchange.embedded import EmbeddedExchange, Login
 from smarkets_pool.exchange.exchange import Exchange
 from smarkets_pool.exchange.settings import ExchangeSettings
 from smarkets_pool.exchange.truth import Truth, TruthEvent
 
-__all__ = ["EmbeddedExchange", "Exchange", "ExchangeSettings", "Login", "Truth", "TruthEvent"]
+__all__ = [
+    "ActivitySettings",
+    "EmbeddedExchange",
+    "Exchange",
+    "ExchangeSettings",
+    "Login",
+    "Truth",
+    "TruthEvent",
+]

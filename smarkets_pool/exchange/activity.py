@@ -270,12 +270,14 @@ class Activity:
             assert self._places is not None
             del self._places[market.market_id]
             yield from self._replace(place, now)
+            if market.trades:
+                yield self._end(place, market)
             yield Verb("remove_market", {"market_id": market.market_id})
         elif market.is_over or place.plan[0][0] == "SETTLED":
             _, seconds = place.plan[-1]
             place.plan, place.next_phase = [], now + seconds
             yield from self._replace(place, now)
-            if not market.is_over:
+            if not market.is_over or market.trades:  # it may have been called settled, and nobody paid
                 yield self._end(place, market)
         elif market.state != place.state:
             place.next_phase = now + _PATIENCE  # somebody else's doing
@@ -287,8 +289,8 @@ class Activity:
 
     def _end(self, place: _Place, market: Market) -> Verb:
         """Settled with one winner, likelier the higher its price is; voided if no contract can win."""
-        contracts = market.open_contracts()
-        if not contracts:
+        contracts = market.undecided_contracts()
+        if not contracts or market.state == seto.MARKET_STATE_VOIDED:
             return Verb("void_market", {"market_id": market.market_id})
         weights = [math.exp(place.views[contract_id]) for contract_id in contracts]
         if len(place.views) == 1 and self._engine.settings.netting == "none":
@@ -449,9 +451,10 @@ class HouseTraders:
     def __repr__(self) -> str:
         return f"<HouseTraders {self.activity!r}>"
 
-    def next_deadline(self) -> float:
-        """When there is something to do."""
-        return self.activity.next_deadline()
+    def next_deadline(self) -> float | None:
+        """When there is something to do, if ever."""
+        due = self.activity.next_deadline()
+        return due if due < math.inf else None
 
     def handle_timer(self, now: float) -> None:
         """Do what is due."""

@@ -162,7 +162,7 @@ def test_the_demo_tells_its_story_and_leaves_no_process() -> None:
 def test_the_exchange_ends_with_its_parent() -> None:
     """When whoever holds its standard input dies, it ends by itself."""
     child = subprocess.Popen(
-        [*COMMAND, "exchange", "--port", "0", "--control"],
+        [*COMMAND, "exchange", "--port", "0", "--control-stdin"],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,

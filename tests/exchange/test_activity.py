@@ -241,18 +241,26 @@ def test_a_market_that_somebody_halts_is_left_alone():
 
 @pytest.mark.parametrize(
     ("verb", "arguments"),
-    [("settle", {"winners": [200_001]}), ("void_market", {})],
-    ids=["settled", "voided"],
+    [
+        ("settle", {"winners": [200_001]}),
+        ("void_market", {}),
+        ("set_market_state", {"state": "SETTLED"}),
+        ("set_market_state", {"state": "VOIDED"}),
+    ],
+    ids=["settled", "voided", "called settled", "called voided"],
 )
 def test_a_market_that_somebody_ends_is_replaced(verb, arguments):
-    """Settled or voided by hand, it makes room for a new one and is removed."""
-    house = House().run(40)
+    """Settled or voided by hand, or only called so, it makes room for a new one, is paid and removed."""
+    house = House().run(100)
     house.operate(verb, house.now, market_id=100_000, **arguments)
     house.run(20)
     assert list(house.engine.markets) == [100_000, 100_001]
     house.run(20)
     assert list(house.engine.markets) == [100_001]
-    assert [v.name for v in house.verbs if v.name in ("settle", "void_market")] == [verb]
+    ends = [v.name for v in house.verbs if v.name in ("settle", "void_market")]
+    called = {"SETTLED": "settle", "VOIDED": "void_market"}
+    assert ends == [called.get(arguments.get("state"), verb)]
+    assert {account.liability_points for account in house.accounts if not account.live_orders} == {0}
 
 
 def test_a_market_that_somebody_removes_is_replaced():
@@ -286,10 +294,12 @@ def test_a_market_in_which_no_contract_can_win_is_voided():
 
 
 def test_markets_that_were_over_before_make_room():
-    """An exchange that comes up with a settled market gets a new one for it."""
-    house = House()
-    house.operate("settle", house.now, market_id=100_000, winners=[200_000])
-    house.run(100)
+    """A house that comes to a market that was called settled, with bets on, pays it and opens a new one."""
+    house = House().run(200)
+    assert house.engine.markets[100_000].trades
+    house.operate("set_market_state", house.now, market_id=100_000, state="SETTLED")
+    house.traders = HouseTraders(house, SHORT, 2)
+    house.run(50)
     assert list(house.engine.markets) == [100_001]
 
 
@@ -346,7 +356,7 @@ def test_rates_are_kept(rate):
     house = House(ActivitySettings(lifecycle=False, **{"quotes": 0.0, "takes": 0.0, rate: 10.0})).run(1)
     occasions = 0
     end = house.now + 100.0
-    while (due := house.traders.next_deadline()) < end:
+    while (due := house.traders.activity.next_deadline()) < end:
         occasions += 1
         house.now = due
         house.run(1, seconds=0.0)
@@ -358,7 +368,7 @@ def test_a_rate_of_nothing_is_nothing():
     """No quotes and no takes: nothing happens, and there is nothing to wait for."""
     house = House(ActivitySettings(lifecycle=False, quotes=0.0, takes=0.0)).run(100)
     assert not house.requests
-    assert house.traders.next_deadline() == float("inf")
+    assert house.traders.next_deadline() is None
 
 
 def test_nobody_there_is_nothing_either():
@@ -375,14 +385,14 @@ def test_between_deadlines_there_is_nothing_to_do():
     assert house.traders.next_deadline() == 0.0
     house.run(1)
     for _ in range(50):
-        due = house.traders.next_deadline()
+        due = house.traders.activity.next_deadline()
         done = (sum(house.requests.values()), len(house.verbs))
         house.now = (house.now + due) / 2
         house.run(1, seconds=0.0)
         assert (sum(house.requests.values()), len(house.verbs)) == done
         house.now = due
         house.run(1, seconds=0.0)
-        assert house.traders.next_deadline() > due
+        assert house.traders.activity.next_deadline() > due
 
 
 def test_what_cannot_be_done_is_logged_and_goes_on(caplog):

@@ -256,7 +256,7 @@ def test_the_exchange_says_its_secrets_in_its_two_files_alone(tmp_path: pathlib.
     canary = "trader-1@example.com"
     process = subprocess.Popen(
         [
-            *(*COMMAND, "-vv", "exchange", "--port", "0", "--accounts", "2", "--control"),
+            *(*COMMAND, "-vv", "exchange", "--port", "0", "--accounts", "2", "--control-stdin"),
             *("--ready-file", str(ready), "--config-file", str(config)),
         ],
         stdin=subprocess.PIPE,
