@@ -139,18 +139,20 @@ class Flood:
     rate: Frames per second to each connection; None: as fast as its socket takes them.
     start_at: The flood begins for all at once when so many connections are logged in; before that each has
         only the first frames of a session.
+    pause: Seconds that it waits then, so that clients have done with their logins.
 
     Raises:
         ConfigError: an unknown message, or a number out of range.
 
     >>> Flood.parse("contract_quotes=3 heartbeat=1 frames=1000")
-    Flood(mix=(('contract_quotes', 3), ('heartbeat', 1)), frames=1000, rate=None, start_at=1)
+    Flood(mix=(('contract_quotes', 3), ('heartbeat', 1)), frames=1000, rate=None, start_at=1, pause=0.0)
     """
 
     mix: tuple[tuple[str, int], ...] = _DEFAULT_MIX
     frames: int | None = None
     rate: float | None = None
     start_at: int = 1
+    pause: float = 0.0
 
     def __post_init__(self) -> None:
         for position, (name, share) in enumerate(self.mix):
@@ -169,6 +171,8 @@ class Flood:
             raise ConfigError(f"the rate of a flood is {self.rate:g} and must be above 0, frames per second")
         if self.start_at < 1:
             raise ConfigError(f"a flood starts at {self.start_at} connections and must start at 1 or more")
+        if not 0 <= self.pause < 1e6:
+            raise ConfigError(f"the pause before a flood is {self.pause:g} and must be 0 or more, in seconds")
 
     @classmethod
     def parse(cls, text: str) -> Flood:
@@ -184,7 +188,7 @@ class Flood:
             try:
                 if name in ("frames", "start_at"):
                     others[name] = int(number)
-                elif name == "rate":
+                elif name in ("rate", "pause"):
                     others[name] = float(number)
                 else:
                     mix.append((name, int(number) if separator else 1))

@@ -334,24 +334,22 @@ class FloodServer(ExchangeServer):
     ) -> None:
         super().__init__(exchange, host=host, port=port, context=context, clock=clock)
         self.stream = FloodStream(flood, contract_ids)
-        self._connections: dict[_FloodedConnection, None] = {}
-        self._flooding = False
+        self._flooded: dict[_FloodedConnection, None] = {}
+        self._starting = self._flooding = False
         self._frames_of_left = 0
 
     def __repr__(self) -> str:
-        return (
-            f"<FloodServer {self.host}:{self.port} {len(self._connections)} connections, {self.stream.flood}>"
-        )
+        return f"<FloodServer {self.host}:{self.port} {len(self._flooded)} connections, {self.stream.flood}>"
 
     @property
     def connections(self) -> int:
         """How many are logged in."""
-        return len(self._connections)
+        return len(self._flooded)
 
     @property
     def frames_sent(self) -> int:
         """Frames of the flood that were written so far, to all connections together."""
-        running = (c.outlet.frames for c in self._connections if c.outlet is not None)
+        running = (c.outlet.frames for c in self._flooded if c.outlet is not None)
         return self._frames_of_left + sum(running)
 
     def adopt(self, accepted: Any) -> None:
@@ -375,18 +373,24 @@ class FloodServer(ExchangeServer):
 
     def joined(self, connection: _FloodedConnection) -> None:
         """A connection has logged in: it gets its beginning, and the rest when everybody is there."""
-        self._connections[connection] = None
-        starting = [connection] if self._flooding else []
-        if not self._flooding and len(self._connections) >= self.stream.flood.start_at:
-            self._flooding, starting = True, list(self._connections)
+        self._flooded[connection] = None
         assert connection.outlet is not None
         connection.outlet.allow(self.stream.head)
-        for started in starting:
-            started.start(self.now())
+        if self._flooding:
+            connection.start(self.now())
+        elif len(self._flooded) >= self.stream.flood.start_at and not self._starting:
+            self._starting = True
+            self.spawn(self._start)
+
+    def _start(self) -> None:
+        gevent.sleep(self.stream.flood.pause)
+        self._flooding = True
+        for connection in self._flooded:
+            connection.start(self.now())
 
     def left(self, connection: _FloodedConnection) -> None:
         """A connection is over."""
-        self._connections.pop(connection, None)
+        self._flooded.pop(connection, None)
         if connection.outlet is not None:
             self._frames_of_left += connection.outlet.frames
 
@@ -394,5 +398,5 @@ class FloodServer(ExchangeServer):
         while True:
             gevent.sleep(_TICK)
             now = self.now()
-            for connection in self._connections:
+            for connection in self._flooded:
                 connection.pace(now)

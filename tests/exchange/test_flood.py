@@ -160,8 +160,8 @@ def test_only_the_newest_blocks_are_kept() -> None:
 def test_a_description_is_read() -> None:
     """Names with shares are the mix; frames, rate and start_at are what they say."""
     assert Flood.parse("") == Flood()
-    assert Flood.parse("contract_quotes=3,heartbeat frames=1000 rate=2.5 start_at=7") == Flood(
-        mix=(("contract_quotes", 3), ("heartbeat", 1)), frames=1000, rate=2.5, start_at=7
+    assert Flood.parse("contract_quotes=3,heartbeat frames=1000 rate=2.5 start_at=7 pause=0.5") == Flood(
+        mix=(("contract_quotes", 3), ("heartbeat", 1)), frames=1000, rate=2.5, start_at=7, pause=0.5
     )
 
 
@@ -178,6 +178,7 @@ def test_a_description_is_read() -> None:
         ("rate=0", "the rate of a flood is 0 and must be above 0"),
         ("rate=nan", "the rate of a flood is nan and must be above 0"),
         ("start_at=0", "a flood starts at 0 connections and must start at 1 or more"),
+        ("pause=-1", "the pause before a flood is -1 and must be 0 or more"),
         ("heartbeat=1 heartbeat=2", "the mix of a flood has heartbeat twice"),
     ],
 )
