@@ -195,7 +195,9 @@ class Peer:
             return
         if self.protocol.logged_in:
             self.protocol.heartbeat(now)
-        self._next_beat = max(self._next_beat + self._beats, now)
+        # Those that were missed are not made up for.
+        missed = self._next_beat + self._beats <= now
+        self._next_beat = (now if missed else self._next_beat) + self._beats
 
     def _answer_late(self, now: float) -> None:
         if self._slow_login is not None and now >= self._slow_login[0]:
