@@ -30,7 +30,7 @@ class Rig:
 
     def __init__(self, **settings: Any) -> None:
         self.settings = ExchangeSettings(**{"balance_decimals": 8, **settings})
-        self.truth = Truth()
+        self.truth = Truth(self.settings.truth_limit)
         self.accounts = Accounts(self.settings)
         self.ann, self.bob, self.cyd = (self.accounts.add(name) for name in ("ann", "bob", "cyd"))
         markets = [Market(MARKET, [CONTRACT, OTHER_CONTRACT]), Market(OTHER_MARKET, [CONTRACT])]
