@@ -21,11 +21,10 @@ from typing import Any
 import gevent
 import gevent.event
 
-from smarkets_pool.exceptions import ConfigError
 from smarkets_pool.exchange.accounts import ExchangeAccount
 from smarkets_pool.exchange.exchange import Exchange
 from smarkets_pool.exchange.flood import BLOCK, Flood, FloodStream, offset_behind
-from smarkets_pool.exchange.server import ExchangeServer
+from smarkets_pool.exchange.server import ExchangeServer, Served
 from smarkets_pool.logs import PlaceLog
 from smarkets_pool.protocol import Event, Failed, LoginReceived, LogoutReceived, SessionProtocol
 from smarkets_pool.wire.schema import eto_pb2 as eto
@@ -43,7 +42,6 @@ _PLAIN_PIECE = 65_536
 _SEND_BUFFER = 128 << 10
 #: How often connections with a rate are given their next frames, in seconds.
 _TICK = 0.01
-_HANDSHAKE_TIMEOUT = 10.0
 _LINGER = 1.0
 
 
@@ -154,12 +152,13 @@ class _Outlet:
             gevent.get_hub().handle_error(self, type(error), error, error.__traceback__)
 
 
-class _FloodedConnection:
-    """One accepted socket, from its login to its end."""
+class _FloodedConnection(Served):
+    """One that is flooded from its login to its end."""
+
+    _server: FloodServer
 
     def __init__(self, server: FloodServer, accepted: Any) -> None:
-        self._server = server
-        self._socket = accepted
+        super().__init__(server, accepted)
         self._ended = gevent.event.Event()
         self._account: ExchangeAccount | None = None
         self._protocol = SessionProtocol(
@@ -172,8 +171,12 @@ class _FloodedConnection:
     def run(self) -> None:
         """The connection's life: handshake, login, flood, close."""
         try:
+            with contextlib.suppress(OSError):
+                self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SEND_BUFFER)
             if self._handshake() and self._log_in():
                 self._read()
+        except Exception:  # noqa: BLE001 - whatever a client brings about costs its own connection alone
+            _log.exception(self._account.username if self._account else None, "closed for what it sent")
         finally:
             if self.outlet is not None:
                 self.outlet.close()
@@ -194,28 +197,6 @@ class _FloodedConnection:
         stream = self._server.stream
         if self._began_at is not None and stream.flood.rate is not None and self.outlet is not None:
             self.outlet.allow(stream.head + int((now - self._began_at) * stream.flood.rate))
-
-    def close(self) -> None:
-        """Close the socket; again is fine."""
-        with contextlib.suppress(OSError):
-            self._socket.close()
-
-    def _handshake(self) -> bool:
-        with contextlib.suppress(OSError):
-            self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SEND_BUFFER)
-        if self._server.context is None:
-            return True
-        try:
-            self._socket.settimeout(_HANDSHAKE_TIMEOUT)
-            self._socket = self._server.context.wrap_socket(
-                self._socket, server_side=True, do_handshake_on_connect=False
-            )
-            self._socket.do_handshake()
-            self._socket.settimeout(None)
-        except OSError as error:
-            _log.info(None, "TLS handshake failed: %s", error)
-            return False
-        return True
 
     # --- the login, as at any exchange ---
 
@@ -304,11 +285,6 @@ class _FloodedConnection:
         self._ended.wait(_LINGER)
         self.close()
 
-    def _say_that_nothing_follows(self) -> None:
-        with contextlib.suppress(OSError):
-            # On the socket below TLS: shutting down TLS itself would break the reader.
-            self._socket._sock.shutdown(socket.SHUT_WR)
-
 
 class FloodServer(ExchangeServer):
     """Serves a flood instead of the exchange's life, to whoever logs in.
@@ -352,17 +328,9 @@ class FloodServer(ExchangeServer):
         running = (c.outlet.frames for c in self._flooded if c.outlet is not None)
         return self._frames_of_left + sum(running)
 
-    def adopt(self, accepted: Any) -> None:
-        """Serve a connected stream socket, whoever accepted it; it is the server's from here.
-
-        Raises:
-            ConfigError: the server does not listen.
-        """
-        if self._listener is None:
-            raise ConfigError(f"nobody listens on {self.host}:{self.port}: start the exchange first")
-        connection = _FloodedConnection(self, accepted)
-        # A greenlet that is killed before its first switch runs no ``finally``, but its links.
-        self.spawn(connection.run).rawlink(lambda _, connection=connection: connection.close())
+    def serve(self, accepted: Any) -> Served:
+        """What has the connection from here."""
+        return _FloodedConnection(self, accepted)
 
     def start(self) -> None:
         """Listen; connections are served from now on."""

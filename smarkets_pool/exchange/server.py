@@ -24,7 +24,7 @@ from smarkets_pool.exchange.exchange import Exchange
 from smarkets_pool.exchange.peer import Peer
 from smarkets_pool.logs import PlaceLog
 
-__all__ = ["ExchangeServer"]
+__all__ = ["ExchangeServer", "Served"]
 
 _log = PlaceLog("exchange.server")
 
@@ -41,12 +41,48 @@ _HANDSHAKE_TIMEOUT = 10.0
 _LINGER = 1.0
 
 
-class _ServedConnection:
-    """One accepted socket with its peer."""
+class Served:
+    """An accepted socket and what is said on it; a server has one per connection."""
 
     def __init__(self, server: ExchangeServer, accepted: Any) -> None:
         self._server = server
         self._socket = accepted
+
+    def run(self) -> None:
+        """The connection's life, to its end."""
+        raise NotImplementedError
+
+    def close(self) -> None:
+        """Close the socket; again is fine."""
+        with contextlib.suppress(OSError):
+            self._socket.close()
+
+    def _handshake(self) -> bool:
+        context = self._server.context
+        if context is None:
+            return True
+        self._server.on_handshake()
+        try:
+            self._socket.settimeout(_HANDSHAKE_TIMEOUT)
+            self._socket = context.wrap_socket(self._socket, server_side=True, do_handshake_on_connect=False)
+            self._socket.do_handshake()
+            self._socket.settimeout(None)
+        except OSError as error:
+            _log.info(None, "TLS handshake failed: %s", error)
+            return False
+        return True
+
+    def _say_that_nothing_follows(self) -> None:
+        with contextlib.suppress(OSError):
+            # On the socket below TLS: shutting down TLS itself would break the reader.
+            self._socket._sock.shutdown(gevent.socket.SHUT_WR)
+
+
+class _ServedConnection(Served):
+    """One with its peer."""
+
+    def __init__(self, server: ExchangeServer, accepted: Any) -> None:
+        super().__init__(server, accepted)
         self._peer: Peer | None = None
         self._wake = gevent.event.Event()
         self._waiting: list[bytes] = []
@@ -84,21 +120,6 @@ class _ServedConnection:
             self.close()
             self._ended.set()
 
-    def _handshake(self) -> bool:
-        context = self._server.context
-        if context is None:
-            return True
-        self._server.on_handshake()
-        try:
-            self._socket.settimeout(_HANDSHAKE_TIMEOUT)
-            self._socket = context.wrap_socket(self._socket, server_side=True, do_handshake_on_connect=False)
-            self._socket.do_handshake()
-            self._socket.settimeout(None)
-        except OSError as error:
-            _log.info(None, "TLS handshake failed: %s", error)
-            return False
-        return True
-
     def _recv(self) -> bytes:
         self._may_read.wait()
         try:
@@ -110,8 +131,7 @@ class _ServedConnection:
     def close(self) -> None:
         """Close the socket; again is fine."""
         self._may_read.set()
-        with contextlib.suppress(OSError):
-            self._socket.close()
+        super().close()
 
     # --- the writer ------------------------------------------------------------------------------
 
@@ -157,9 +177,7 @@ class _ServedConnection:
             while not peer.aborted and self._size:
                 gevent.sleep(0.002)
             if not peer.aborted:
-                with contextlib.suppress(OSError):
-                    # On the socket below TLS: shutting down TLS itself would break the reader.
-                    self._socket._sock.shutdown(gevent.socket.SHUT_WR)
+                self._say_that_nothing_follows()
                 self._ended.wait()
         self.close()
 
@@ -197,7 +215,7 @@ class ExchangeServer:
         self._back_at: float | None = None
         self._alarm = gevent.event.Event()
         self._greenlets = gevent.pool.Group()
-        self._connections: set[_ServedConnection] = set()
+        self._connections: set[Served] = set()
         self.exchange = exchange
 
     def __repr__(self) -> str:
@@ -315,12 +333,16 @@ class ExchangeServer:
         if self.exchange.faults.refuses_connection():
             _reset(accepted)
             return
-        connection = _ServedConnection(self, accepted)
+        connection = self.serve(accepted)
         self._connections.add(connection)
         # A greenlet that is killed before its first switch runs no ``finally``, but its links.
         self.spawn(connection.run).rawlink(lambda _, connection=connection: self._over(connection))
 
-    def _over(self, connection: _ServedConnection) -> None:
+    def serve(self, accepted: Any) -> Served:
+        """What has the connection from here."""
+        return _ServedConnection(self, accepted)
+
+    def _over(self, connection: Served) -> None:
         self._connections.discard(connection)
         connection.close()
 
