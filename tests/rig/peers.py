@@ -332,7 +332,7 @@ class Caller:
 class Floor:
     """An exchange with accounts ``ann`` and ``bob`` and market 1 with contract 2, on a manual clock."""
 
-    def __init__(self, **settings: Any) -> None:
+    def __init__(self, *, seed: int = 0, **settings: Any) -> None:
         self.now = START
         values = ExchangeSettings(**settings)
         registry = Accounts(values)
@@ -345,6 +345,7 @@ class Floor:
             wall_clock=lambda: int(self.now * 1_000_000),
             settings=values,
             clock=lambda: self.now,
+            seed=seed,
         )
 
     def caller(self, number: int | None = None, timing: Timing = PASSIVE, **login: Any) -> Caller:
