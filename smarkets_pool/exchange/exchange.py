@@ -12,7 +12,7 @@ import math
 import secrets
 import string
 import time
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Protocol
 
@@ -35,12 +35,14 @@ from smarkets_pool.wire.payloads import PreparedMessage
 from smarkets_pool.wire.schema import eto_pb2 as eto
 from smarkets_pool.wire.schema import seto_pb2 as seto
 
-__all__ = ["Chore", "Exchange", "RememberedSession"]
+__all__ = ["Chore", "Exchange", "MOST_STRANGE", "RememberedSession"]
 
 _log = PlaceLog("exchange.sessions")
 
 _ID_LETTERS = string.ascii_letters + string.digits
 _ID_LENGTH = 18
+#: How many markets and events that there are not a session may follow; they might come to be.
+MOST_STRANGE = 10_000
 
 
 @dataclasses.dataclass(slots=True)
@@ -111,6 +113,8 @@ class Exchange:
         self._account_limits: dict[str, ThrottleLimits] = {}
         self._downtime_at: float | None = None
         self._numbers = 0
+        self._to_carry: deque[tuple[Iterable[Effect], Peer | None, float]] = deque()
+        self._is_carrying = False
 
     def __repr__(self) -> str:
         return f"<Exchange {len(self._peers)} connections, {self.engine!r}>"
@@ -278,6 +282,8 @@ class Exchange:
         is_new = self.audiences.follow(peer, message)
         if is_new is not None:
             self._after_following(peer, message, now, is_new=is_new)
+            if peer.interests.size > MOST_STRANGE + len(self.engine.markets):
+                peer.abort(now, f"it follows {peer.interests.size} markets and events, most of them nobody's")
             return
         effects = self.engine.handle(
             account, message, seq=seq, now_us=self._wall_clock(), session=peer.session_id
@@ -317,7 +323,21 @@ class Exchange:
         return effects
 
     def carry(self, effects: Iterable[Effect], requester: Peer | None, now: float) -> None:
-        """Bring effects to whom they are for, in order; then have the touched peers written to."""
+        """Bring effects to whom they are for, in order; then have the touched peers written to.
+
+        Being told may cost somebody his connection, and that may have effects of its own: they come behind.
+        """
+        self._to_carry.append((effects, requester, now))
+        if self._is_carrying:
+            return
+        self._is_carrying = True
+        try:
+            while self._to_carry:
+                self._carry(*self._to_carry.popleft())
+        finally:
+            self._is_carrying = False
+
+    def _carry(self, effects: Iterable[Effect], requester: Peer | None, now: float) -> None:
         touched: dict[Peer, None] = {}
         for effect in effects:
             audience = self._audience(effect, requester)
@@ -393,8 +413,9 @@ class Exchange:
         except (ValueError, TypeError) as error:
             raise UsageError(f"the event cannot be told: {error}") from error
         audience = self.audiences.of_event(event_id)
+        prepared = PreparedMessage(notification)
         for peer in audience:
-            peer.send(notification, now)
+            peer.send(prepared, now)
             peer.wake()
         return len(audience)
 

@@ -88,7 +88,6 @@ _NOT_REPLAYED = frozenset(
 _NEW_ORDERS = frozenset({"seto.order_create", "seto.order_cancel_replace"})
 #: Bytes that ``is_replay`` adds to a payload (its tag and a bool); the eto part's own length stays one byte.
 _REPLAY_MARK = 2
-_LOGGED_IN = frozenset({State.UP, State.RECOVERING})
 _SILENCE_COUNTS = frozenset({State.UP, State.RECOVERING, State.LOGOUT_SENT})
 
 
@@ -168,7 +167,8 @@ class SessionProtocol:
     @property
     def logged_in(self) -> bool:
         """Whether the login was accepted and nobody has logged out or closed since."""
-        return self.state in _LOGGED_IN
+        # Asked for each frame that is sent, and the hash of an enum's member is not free.
+        return self.state is State.UP or self.state is State.RECOVERING
 
     @property
     def unread(self) -> int:

@@ -31,6 +31,9 @@ MAX_FRAME_SIZE = 1 << 20
 #: Five groups of seven bits hold any length below 2**35, far above every sensible limit.
 _MAX_HEADER_SIZE = 5
 
+#: Most lengths are short, and every frame has one.
+_ONE_BYTE = tuple(bytes([value]) for value in range(0x80))
+
 
 def encode_uleb128(value: int) -> bytes:
     """Write ``value`` as unsigned little-endian base 128: seven bits a byte, high bit on all but the last.
@@ -38,6 +41,8 @@ def encode_uleb128(value: int) -> bytes:
     Raises:
         UsageError: ``value`` is negative.
     """
+    if 0 <= value < len(_ONE_BYTE):
+        return _ONE_BYTE[value]
     if value < 0:
         raise UsageError(f"only numbers from 0 can be written as ULEB128, not {value}")
     encoded = bytearray()
