@@ -9,11 +9,14 @@ Markdown, name it in ``PARTS``, put both comments where it belongs and run ``mak
 from __future__ import annotations
 
 import dataclasses
+import importlib
 import inspect
 import pathlib
 import re
+import sys
 import textwrap
 from collections.abc import Callable
+from typing import Any
 
 import click
 
@@ -178,6 +181,28 @@ def commands() -> str:
     return "\n".join(parts).rstrip() + "\n"
 
 
+def exchange_messages() -> str:
+    """Every message in each direction that it has, and the scenario scripts that show it."""
+    return _tables().messages_table()
+
+
+def exchange_reasons() -> str:
+    """Every value of every enum, and the scenario scripts that show it."""
+    return _tables().reasons_table()
+
+
+def exchange_cases() -> str:
+    """Every fault, reference transcript and case of numbers, and the scenario scripts that show it."""
+    return _tables().cases_table()
+
+
+def _tables() -> Any:
+    # The scripts and what reads them are tests, and not part of the package.
+    if str(DOCS.parent) not in sys.path:
+        sys.path.insert(0, str(DOCS.parent))
+    return importlib.import_module("tests.rig.scenario.tables")
+
+
 def _sentence(text: str) -> str:
     return text.replace("``", "`").rstrip(".")
 
@@ -200,6 +225,9 @@ PARTS: dict[str, Callable[[], str]] = {
     "python-settings": python_settings,
     "exchange-settings": exchange_settings,
     "commands": commands,
+    "exchange-messages": exchange_messages,
+    "exchange-reasons": exchange_reasons,
+    "exchange-cases": exchange_cases,
 }
 
 

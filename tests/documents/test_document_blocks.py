@@ -8,6 +8,7 @@ python    a program; with ``<!-- continues -->`` above it a part of the one befo
 sh        commands that exist, with options that exist
 toml      a configuration without a problem; with ``<!-- fragment -->`` only TOML
 json      JSON
+session   a scenario script that holds, for each side that it tests
 mermaid   made by docs/generate.py
 ========  ==================================================================================
 
@@ -34,13 +35,15 @@ import trustme
 from smarkets_pool.cli.main import cli
 from smarkets_pool.config import read_text
 from tests.documents.reading import BLOCKS, DOCUMENTS, ROOT, Block, blocks_in, generator
+from tests.rig.scenario.language import read_script
+from tests.rig.scenario.playing import play
 
 if sys.version_info >= (3, 11):
     import tomllib
 else:
     import tomli as tomllib
 
-LANGUAGES = ("python", "sh", "toml", "json", "mermaid")
+LANGUAGES = ("python", "sh", "toml", "json", "session", "mermaid")
 MARKS = {"python": {"", "continues", "fragment"}, "toml": {"", "fragment"}}
 
 
@@ -237,6 +240,14 @@ def _make_files(table: Mapping[str, Any], folder: pathlib.Path) -> None:
 def test_json_is_json(block: Block) -> None:
     """It can be read."""
     json.loads(block.text)
+
+
+@pytest.mark.parametrize("block", blocks_in("session"), ids=str)
+def test_a_scenario_holds_as_printed(block: Block) -> None:
+    """It is played against each side that it tests, as the scripts of ``tests/scenarios`` are."""
+    script = read_script(block.text, str(block))
+    for tested in script.head.tests:
+        play(script, tested)
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=str)

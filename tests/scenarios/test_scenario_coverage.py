@@ -8,28 +8,17 @@ import pathlib
 import pytest
 
 from smarkets_pool.exchange.faults import FAULTS
+from smarkets_pool.pool.delivery import NEVER_DELIVERED
+from smarkets_pool.wire.payloads import REQUEST_NAMES
 from smarkets_pool.wire.schema import eto_pb2 as eto
 from smarkets_pool.wire.schema import seto_pb2 as seto
-from tests.rig.scenario.coverage import CASES, ENUM_VALUES, lines_of, shows
+from tests.rig.scenario.coverage import CASES, DIRECTIONS, ENUM_VALUES, lines_of, shows
 from tests.rig.scenario.language import Script, read_script, script_at
 from tests.rig.scenario.messages import KINDS
+from tests.rig.scenario.tables import cases_table, messages_table, reasons_table
 from tests.rig.scenario.values import Mistake
 
 SCRIPTS = [script_at(path) for path in sorted(pathlib.Path(__file__).parent.glob("*.session"))]
-#: Who sends what, from the fact sheet's tables 2.2, 3.3 and 3.4; what is in neither comes from the exchange.
-FROM_BOTH = {"eto.gapfill", "eto.heartbeat", "eto.replay", "eto.logout"}
-FROM_CLIENTS = {
-    "eto.none",
-    "eto.ping",
-    "seto.login",
-    "seto.order_create",
-    "seto.order_cancel",
-    "seto.order_quantity_reduce",
-    "seto.order_cancel_all",
-    "seto.order_cancel_replace",
-    "seto.settings",
-    *(kind.name for kind in KINDS.values() if kind.name.endswith("subscribe")),
-}
 
 
 @functools.cache
@@ -57,11 +46,16 @@ def test_every_payload_type_is_shown_from_whoever_sends_it() -> None:
         if "exchange" in script.head.tests
         for line in lines_of(script)
     }
-    missing = []
-    for kind in KINDS.values():
-        directions = "<>" if kind.name in FROM_BOTH else ">" if kind.name in FROM_CLIENTS else "<"
-        missing += [f"{d} {kind.name}" for d in directions if (d, kind.short) not in said]
-    assert missing == []
+    wanted = {(direction, kind.short) for kind in KINDS.values() for direction in DIRECTIONS[kind.name]}
+    assert sorted(wanted - said) == []
+
+
+def test_directions_are_those_of_a_client() -> None:
+    """What our own client sends, and what handlers never get, goes in that direction."""
+    to_exchange = {name for name, directions in DIRECTIONS.items() if ">" in directions}
+    assert to_exchange >= REQUEST_NAMES
+    only_to_exchange = {name for name, directions in DIRECTIONS.items() if directions == ">"}
+    assert only_to_exchange >= NEVER_DELIVERED - {"eto.login"}
 
 
 def test_the_kinds_are_those_of_the_schema() -> None:
@@ -127,3 +121,12 @@ def test_a_claim_that_nobody_knows_is_a_mistake() -> None:
     """A misspelt one does not count as shown."""
     with pytest.raises(Mistake, match=r"nobody knows how to show 'seto\.oder_create'"):
         shows(read_script("ann > ping"), "seto.oder_create")
+
+
+def test_no_cell_of_the_documents_tables_is_empty() -> None:
+    """In docs/exchange-messages.md every message, in each of its directions, value and case has a script."""
+    for table in (messages_table(), reasons_table(), cases_table()):
+        rows = table.splitlines()[2:]
+        assert [row for row in rows if row.endswith("|  |") or "|  |" in row] == []
+    assert len(messages_table().splitlines()) == 2 + sum(map(len, DIRECTIONS.values()))
+    assert len(reasons_table().splitlines()) == 2 + len(ENUM_VALUES)

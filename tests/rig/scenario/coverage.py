@@ -32,7 +32,7 @@ from tests.rig.scenario.language import (
 from tests.rig.scenario.messages import ENUMS, KINDS, group_of, name_of, parsed
 from tests.rig.scenario.values import ListOf, Mistake, Value, Word, split_words
 
-__all__ = ["CASES", "ENUM_VALUES", "Said", "lines_of", "shows"]
+__all__ = ["CASES", "DIRECTIONS", "ENUM_VALUES", "Said", "how_to_see", "lines_of", "shows"]
 
 #: The names of all enum values: ``LogoutReason.DOWNTIME``; payload types are messages.
 ENUM_VALUES = frozenset(
@@ -41,6 +41,26 @@ ENUM_VALUES = frozenset(
     if enum not in ("PayloadType", "InnerType")
     for value in values
 )
+
+
+_FROM_BOTH = {"eto.gapfill", "eto.heartbeat", "eto.replay", "eto.logout"}
+_FROM_CLIENTS = {
+    "eto.none",
+    "eto.ping",
+    "seto.login",
+    "seto.order_create",
+    "seto.order_cancel",
+    "seto.order_quantity_reduce",
+    "seto.order_cancel_all",
+    "seto.order_cancel_replace",
+    "seto.settings",
+    *(kind.name for kind in KINDS.values() if kind.name.endswith("subscribe")),
+}
+#: Payload name -> the directions that it has, from the fact sheet's tables 2.2, 3.3 and 3.4.
+DIRECTIONS: dict[str, str] = {
+    name: "><" if name in _FROM_BOTH else ">" if name in _FROM_CLIENTS else "<"
+    for name in (kind.name for kind in KINDS.values())
+}
 
 
 def _rows() -> dict[str, str]:
@@ -155,18 +175,14 @@ class Said:
     times: int = 1
 
 
+_OF_LOGIN = ((">", "login"), ("<", "login_response"), ("<", "throttle_limits_changed"))
+
+
 def lines_of(script: Script) -> Iterator[Said]:
     """All that is said in a script, in order; ``logs in`` and raw bytes as the messages that they are."""
     for step in script.steps:
         if isinstance(step, LogIn):
-            yield from (
-                Said(step.who, direction, name, False, frozenset())
-                for direction, name in (
-                    (">", "login"),
-                    ("<", "login_response"),
-                    ("<", "throttle_limits_changed"),
-                )
-            )
+            yield from (Said(step.who, direction, name, False, frozenset()) for direction, name in _OF_LOGIN)
         elif isinstance(step, Talk):
             yield _said(step)
 
@@ -217,6 +233,22 @@ def _values(field: FieldDescriptor | None, name: str, value: Value) -> set[tuple
         elif field.enum_type is not None and isinstance(item, Word):
             found.add((field.enum_type.name, item.text))
     return found
+
+
+# --- for documents ------------------------------------------------------------------------------------
+
+
+def how_to_see(script: Script, direction: str, name: str) -> str | None:
+    """The line that says a message, or brings the exchange to say it; None if the script has none."""
+    cause = ""
+    for step in script.steps:
+        if isinstance(step, Talk) and step.direction == direction and _said(step).name == name:
+            return step.text if direction == ">" else cause
+        if isinstance(step, LogIn) and (direction, name) in _OF_LOGIN:
+            return step.text
+        if not (isinstance(step, Talk) and step.direction == "<") and not isinstance(step, Truth):
+            cause = step.text
+    return None
 
 
 # --- claims -------------------------------------------------------------------------------------------
