@@ -23,6 +23,7 @@ from smarkets_pool.exchange import EmbeddedExchange, ExchangeSettings
 from smarkets_pool.exchange.activity import ActivitySettings
 from smarkets_pool.exchange.control import Control
 from smarkets_pool.exchange.faults import ANYBODY, parse_fault
+from smarkets_pool.exchange.flood import Flood
 
 if TYPE_CHECKING:
     from smarkets_pool.exchange.control.http import ControlServer
@@ -97,6 +98,15 @@ __all__ = ["exchange"]
     "--list-settings shows all.",
 )
 @click.option(
+    "--flood",
+    is_flag=False,
+    flag_value="",
+    metavar="['NAME=SHARE ...']",
+    help="Answer every login with endless frames, as fast as they are read: for measuring who reads them, "
+    "and nothing else. As in 'contract_quotes=14 order_executed=1 heartbeat=1', which is the mix of "
+    "--flood alone; frames=, rate=, start_at= and pause= can be in it.",
+)
+@click.option(
     "--control",
     "control_port",
     type=click.IntRange(0, 65535),
@@ -139,6 +149,7 @@ def exchange(
     faults: list[tuple[str, float]],
     activity: bool,
     rates: tuple[str, ...],
+    flood: str | None,
     control_port: int | None,
     control_stdin: bool,
 ) -> None:
@@ -148,6 +159,8 @@ def exchange(
     """
     if control_port is not None and ready_file is None:
         raise click.UsageError("--control needs --ready-file: its token is told nowhere else")
+    if flood is not None and (activity or rates):
+        raise click.UsageError("--flood and --activity are two different things: nobody trades in a flood")
     over = gevent.event.Event()
     written: dict[pathlib.Path, str] = {}
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -165,6 +178,7 @@ def exchange(
             settings=_settings(settings, heartbeat_after=heartbeat, visible_depth=depth),
             seed=seed,
             activity=_activity(rates) if activity or rates else None,
+            flood=Flood.parse(flood) if flood is not None else None,
         )
         with contextlib.ExitStack() as stack:
             stack.enter_context(served)
