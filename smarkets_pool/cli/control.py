@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import http.client
 import json
 import pathlib
@@ -55,9 +56,23 @@ def control(ready_file: pathlib.Path, command: tuple[str, ...], timeout: float) 
         raise click.ClickException(str(error)) from error
 
 
-def _place(path: pathlib.Path) -> Mapping[str, str]:
+@dataclasses.dataclass(frozen=True)
+class _Place:
+    """Where a control is, and what opens it."""
+
+    host: str
+    port: int
+    token: str = dataclasses.field(repr=False)
+
+
+def _place(path: pathlib.Path) -> _Place:
     try:
         described = json.loads(path.read_text())
+        place = described.get("control") if isinstance(described, dict) else None
+        if not isinstance(place, dict) or not {"url", "token"} <= place.keys():
+            raise Error(f"the exchange of {str(path)!r} has no control: start it with --control PORT")
+        where = urllib.parse.urlsplit(str(place["url"]))
+        return _Place(where.hostname or "", where.port or 80, str(place["token"]))
     except OSError as error:
         raise Error(
             f"the ready file {str(path)!r} cannot be read ({error.strerror}): does the exchange run, "
@@ -66,28 +81,28 @@ def _place(path: pathlib.Path) -> Mapping[str, str]:
     except ValueError as error:
         # Not what stands there: it holds passwords.
         raise Error(f"the file {str(path)!r} is no ready file of an exchange") from error
-    place = described.get("control") if isinstance(described, dict) else None
-    if not isinstance(place, dict) or not {"url", "token"} <= place.keys():
-        raise Error(f"the exchange of {str(path)!r} has no control: start it with --control PORT")
-    return place
 
 
-def _ask(place: Mapping[str, str], method: str, body: Mapping[str, Any] | None, timeout: float) -> Any:
-    where = urllib.parse.urlsplit(place["url"])
-    connection = http.client.HTTPConnection(where.hostname or "", where.port, timeout=timeout)
+def _ask(place: _Place, method: str, body: Mapping[str, Any] | None, timeout: float) -> Any:
+    connection = http.client.HTTPConnection(place.host, place.port, timeout=timeout)
     try:
         connection.request(
             method,
             "/",
             body=None if body is None else json.dumps(body),
-            headers={"Authorization": f"Bearer {place['token']}", "Content-Type": "application/json"},
+            headers={
+                "Authorization": f"Bearer {place.token}".encode(),
+                "Content-Type": "application/json",
+            },
         )
         answer = json.loads(connection.getresponse().read())
+        if not isinstance(answer, dict) or len(answer.keys() & {"value", "error"}) != 1:
+            raise ValueError("another program's answer")
     except TimeoutError as error:
         raise Error(f"the exchange gave no answer within {timeout:g} s") from error
     except (OSError, http.client.HTTPException, ValueError) as error:
         raise Error(
-            f"the control at {where.netloc} cannot be reached ({type(error).__name__}): "
+            f"the control at {place.host}:{place.port} cannot be reached ({type(error).__name__}): "
             "does the exchange still run?"
         ) from error
     finally:

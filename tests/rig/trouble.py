@@ -6,12 +6,14 @@ import contextlib
 import dataclasses
 import faulthandler
 import functools
+import http.client
 import io
 import logging
 import os
 import pathlib
 import sys
 import tempfile
+import urllib.parse
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -23,7 +25,8 @@ from smarkets_pool import Account, Pool, TimeoutPolicy, eto
 from smarkets_pool.config.secrets import EnvSecret, FileSecret, LiteralSecret
 from smarkets_pool.exceptions import Error, PoolError
 from smarkets_pool.exchange import EmbeddedExchange, ExchangeSettings, Login
-from smarkets_pool.exchange.control import Control
+from smarkets_pool.exchange.control import Command, Control
+from smarkets_pool.exchange.control.http import ControlServer
 from tests.rig.haystack import about, error_texts, variables
 from tests.rig.pooling import AT_ONCE, RawServer, Record, Talk, execute, order, user
 from tests.rig.waiting import eventually
@@ -254,6 +257,17 @@ class _Run:
                 self.texts["errors"] += error_texts(delivery.message.error)
         self.texts["stats and reports"] += [repr(pool.stats()), *about(pool.stop())]
 
+    def _ask(self, server: ControlServer) -> None:
+        """Requests over HTTP, with the token of the control and with another; one that fails inside."""
+        where = urllib.parse.urlsplit(server.url)
+        for token in (server.description()["token"], self.wrong[0]):
+            for path in ("/", "/truth", "/connections", f"/{CANARY}", "/fails"):
+                connection = http.client.HTTPConnection(str(where.hostname), where.port, timeout=10)
+                connection.request("GET", path, headers={"Authorization": f"Bearer {token}".encode()})
+                answer = connection.getresponse()
+                self.texts["control"].append(f"{answer.status} {answer.getheaders()} {answer.read()!r}")
+                connection.close()
+
     def _raises(self, kind: type[BaseException], function: Callable[[], object]) -> None:
         try:
             function()
@@ -305,9 +319,15 @@ class _Run:
         self.texts["objects"] += [repr(login) for login in exchange.logins]
         self.texts["stats and reports"].append(repr(pool.stats()))
         control = Control(exchange)
+        control._readings["fails"] = _raise
+        control.commands = {**control.commands, "fails": Command("fails", "reading", "fails", "fails")}
         for command in ({"do": "truth"}, {"do": CANARY}, {"do": "cut"}, {"do": "cut", "account": "nobody"}):
             self.texts["control"].append(repr(control.execute(command)))
         self.texts["control"].append(repr(control.execute_line(b"{")))
+        with ControlServer(control) as server:
+            self.secrets.append(server.description()["token"])
+            self.texts["control"] += [*about(control), *about(server), *about(server._server)]
+            self._ask(server)
         self._raises(AssertionError, lambda: eventually(lambda: False, timeout=0.001))
 
 

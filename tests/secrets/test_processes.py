@@ -1,5 +1,6 @@
 """No secret in anything a process of ours says: ``demo``, ``run`` and ``exchange``, in every view."""
 
+import http.client
 import json
 import os
 import pathlib
@@ -7,6 +8,7 @@ import signal
 import subprocess
 import sys
 import textwrap
+import urllib.parse
 from typing import Any
 
 import pytest
@@ -251,13 +253,13 @@ def test_a_run_that_cannot_start_says_no_secret(tmp_path: pathlib.Path) -> None:
 
 
 def test_the_exchange_says_its_secrets_in_its_two_files_alone(tmp_path: pathlib.Path) -> None:
-    """Good and bad logins, one too many, commands: neither of its streams has a secret, at any level."""
+    """Good and bad logins, one too many, commands in every way: nothing it says has one, at any level."""
     ready, config = tmp_path / "ready.json", tmp_path / "accounts.toml"
     canary = "trader-1@example.com"
     process = subprocess.Popen(
         [
             *(*COMMAND, "-vv", "exchange", "--port", "0", "--accounts", "2", "--control-stdin"),
-            *("--ready-file", str(ready), "--config-file", str(config)),
+            *("--control", "0", "--activity", "--ready-file", str(ready), "--config-file", str(config)),
         ],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
@@ -268,9 +270,12 @@ def test_the_exchange_says_its_secrets_in_its_two_files_alone(tmp_path: pathlib.
         eventually(config.exists, timeout=20)
         where = json.loads(ready.read_text())
         secrets = [login[key] for login in where["accounts"] for key in ("password", "token")]
-        assert secrets == planted(4)
+        secrets.append(where["control"]["token"])
+        assert secrets == planted(5)
         assert all(json.dumps(login["password"]) in config.read_text() for login in where["accounts"])
         _log_in_well_and_badly(where, canary, secrets)
+        answers = _ask_well_and_badly(where["control"], canary)
+        asked = [_control(ready, *words) for words in ((), ("balances", f"account={canary}"), (canary,))]
         commands = [{"do": "truth"}, {"do": canary}, {"do": "cut", "account": canary}, {"do": "drop"}]
         said = b"".join(json.dumps(command).encode() + b"\n" for command in commands) + b"{\n"
         output, errors = process.communicate(said, timeout=20)
@@ -281,9 +286,47 @@ def test_the_exchange_says_its_secrets_in_its_two_files_alone(tmp_path: pathlib.
     assert "seto.login where no login was due" in errors.decode()
     haystack = Haystack([*secrets, WRONG[0], WRONG[1]])
     haystack.add("exchange: control", output.decode())
+    haystack.add("exchange: control over HTTP", *answers)
+    haystack.add("control: output", asked[1].stdout, asked[0].stdout)
+    haystack.add("control: errors", asked[2].stderr)
     haystack.add("exchange: errors", errors.decode())
     print(f"\n{haystack}")
     haystack.check(canary)
+
+
+def _control(ready: pathlib.Path, *words: str) -> subprocess.CompletedProcess[str]:
+    command = [*COMMAND, "-vv", "control", str(ready), *words]
+    return subprocess.run(command, capture_output=True, text=True, timeout=30)
+
+
+def _ask_well_and_badly(place: dict[str, str], canary: str) -> list[str]:
+    """What the control answers to whoever has its token, has none, or has another."""
+    requests: list[tuple[str, str, Any]] = [
+        ("GET", "/", None),
+        ("GET", f"/{canary}", None),
+        ("GET", f"/events?account={canary}", None),
+        ("GET", "/connections", None),
+        ("GET", "/settings", None),
+        ("GET", "/truth", None),
+        ("GET", f"/drop?account={canary}", None),
+        ("PUT", "/drop", None),
+        ("POST", "/drop", {"account": canary}),
+        ("POST", "/drop", {"account": place["token"][:3]}),
+        ("POST", "/", {"command": f"suspend_account account={canary}"}),
+        ("POST", "/", "x"),
+    ]
+    where = urllib.parse.urlsplit(place["url"])
+    said = []
+    for token in (place["token"], WRONG[0], None):
+        for method, path, body in requests:
+            connection = http.client.HTTPConnection(str(where.hostname), where.port, timeout=10)
+            headers = {} if token is None else {"Authorization": f"Bearer {token}".encode()}
+            connection.request(method, path, json.dumps(body) if body else None, headers)
+            answer = connection.getresponse()
+            assert (answer.status == 401) == (token != place["token"])
+            said.append(f"{answer.status} {answer.getheaders()} {answer.read().decode()}")
+            connection.close()
+    return said
 
 
 def _log_in_well_and_badly(where: dict[str, Any], username: str, secrets: list[str]) -> None:

@@ -136,7 +136,7 @@ class _Sessions:
         return self._front.log_out(account, reason)
 
     def begin_downtime(self, after: float = 0.0) -> None:
-        """Log everybody out with DOWNTIME, ``after`` seconds, and refuse logins with it."""
+        """Log everybody out with DOWNTIME, ``after`` so many seconds, and refuse logins with it."""
         self._front.begin_downtime(after=after)
 
     def end_downtime(self) -> None:
