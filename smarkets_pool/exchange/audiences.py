@@ -30,6 +30,11 @@ class Interests:
     price_feed: bool = False
     market_feed: bool = False
 
+    @property
+    def size(self) -> int:
+        """How many markets and events that is."""
+        return len(self.markets) + len(self.events)
+
 
 class Audiences:
     """The logged-in connections of one exchange."""

@@ -182,6 +182,8 @@ class Peer:
         if self.line.broken and not self._gone:
             self._say("cut on purpose")
             self._end(now, in_order=False)
+        if self.bytes_waiting > self._exchange.settings.out_buffer_limit and not self.closing:
+            self.abort(now, f"it does not read: {self.bytes_waiting} bytes wait")
 
     def _pump(self, now: float) -> None:
         while not self.closing and (event := self.protocol.next_event(now)) is not None:
@@ -393,6 +395,7 @@ class Peer:
         if frames is not None:
             data = b"".join(frame for frame, _ in itertools.islice(frames_in(data), frames))
         self.line.write_as_is(data, now)
+        self._collect(now)
 
     # --- out -------------------------------------------------------------------------------------
 

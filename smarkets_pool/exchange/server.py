@@ -143,8 +143,6 @@ class _ServedConnection(Served):
             self._size += len(data)
             peer.unwritten = self._size
             self._wake.set()
-        if peer.bytes_waiting > self._server.exchange.settings.out_buffer_limit and not peer.closing:
-            peer.abort(self._server.now(), f"it does not read: {peer.bytes_waiting} bytes wait")
         if peer.reads or peer.closing:
             self._may_read.set()
         else:

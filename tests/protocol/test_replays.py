@@ -555,6 +555,23 @@ def test_a_journal_forgets_the_oldest():
     assert [journal.get(seq) for seq in (1, 2, 3)] == [None, entries[2], entries[3]]
 
 
+def test_a_journal_forgets_what_is_too_large_together():
+    """It holds ``most_bytes`` of payloads, but always the last one; numbers without payload take none."""
+    journal = Journal(limit=10, most_bytes=10)
+    entries = {
+        seq: JournalEntry("eto.ping", b"x" * size, 0.0) for seq, size in enumerate((4, 4, 2, 1, 11), 1)
+    }
+    for seq in (1, 2, 3):
+        journal.add(seq, entries[seq])
+    journal.add(9, JournalEntry("eto.heartbeat", None, 0.0))
+    assert len(journal) == 4
+    journal.add(4, entries[4])
+    assert [journal.get(seq) for seq in (1, 2, 3, 4)] == [None, entries[2], entries[3], entries[4]]
+    journal.add(5, entries[5])
+    assert len(journal) == 1
+    assert journal.get(5) == entries[5]
+
+
 def test_a_new_memory_starts_at_one():
     """Both numbers start at 1 and two sessions share no journal."""
     memory = SessionMemory()
