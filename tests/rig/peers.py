@@ -116,8 +116,8 @@ def dialled(host: str, port: int, *, receive_buffer: int | None = None) -> Itera
     if receive_buffer is not None:
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
     connection.settimeout(LIMIT)
-    connection.connect((host, port))
     try:
+        connection.connect((host, port))
         yield Line(connection)
     finally:
         connection.close()
