@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import pathlib
 
 import pytest
 
+from smarkets_pool.exchange import ExchangeSettings
 from smarkets_pool.exchange.faults import FAULTS
 from smarkets_pool.pool.delivery import NEVER_DELIVERED
 from smarkets_pool.wire.payloads import REQUEST_NAMES
@@ -15,6 +17,7 @@ from smarkets_pool.wire.schema import seto_pb2 as seto
 from tests.rig.scenario.coverage import CASES, DIRECTIONS, ENUM_VALUES, lines_of, shows
 from tests.rig.scenario.language import Script, read_script, script_at
 from tests.rig.scenario.messages import KINDS
+from tests.rig.scenario.ordering import exchange_settings
 from tests.rig.scenario.tables import cases_table, messages_table, reasons_table
 from tests.rig.scenario.values import Mistake
 
@@ -84,6 +87,18 @@ def test_every_case_has_a_script() -> None:
     """Gaps, replays, resumption: for whichever side."""
     claims = {claim for script in SCRIPTS for claim in script.head.shows}
     assert sorted(set(CASES) - claims) == []
+
+
+def test_every_setting_of_the_exchange_has_a_script() -> None:
+    """Each is turned to something else than its default by a script, which shows what that does."""
+    defaults = ExchangeSettings()
+    turned = {
+        name
+        for script in SCRIPTS
+        for name in script.head.settings
+        if getattr(exchange_settings(script.head.settings), name) != getattr(defaults, name)
+    }
+    assert sorted({field.name for field in dataclasses.fields(ExchangeSettings)} - turned) == []
 
 
 def test_there_are_scripts_for_every_side() -> None:
