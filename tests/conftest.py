@@ -23,7 +23,19 @@ settings.load_profile("default")
 
 HERE = pathlib.Path(__file__).parent
 #: Folders (and a file) whose tests open sockets or spawn greenlets.
-LIVE = {"config", "pool", "session", "exchange_live", "cli", "examples", "secrets", "test_logs.py", "vendor"}
+LIVE = {
+    "config",
+    "pool",
+    "session",
+    "exchange_live",
+    "testing",
+    "cli",
+    "examples",
+    "scenarios",
+    "secrets",
+    "test_logs.py",
+    "vendor",
+}
 
 
 @pytest.fixture(scope="session", autouse=True)

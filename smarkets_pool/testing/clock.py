@@ -88,6 +88,8 @@ class FakeClock:
         self._timers: list[tuple[float, int, _Timer]] = []
         self._exchanges: list[EmbeddedExchange] = []
         self._moving = False
+        #: How much time has passed in waits without an end, one after the other.
+        self._endless = 0.0
         self.runtime: Runtime = _FakeRuntime(self)
 
     def __repr__(self) -> str:
@@ -186,13 +188,18 @@ class FakeClock:
         """Let up to ``seconds`` pass until it is true; whether it is. For the test's own waits.
 
         Raises:
-            UsageError: a wait without an end lasts longer than an hour.
+            UsageError: waits without an end have lasted for an hour, and nothing else was asked of the clock.
         """
-        if self._run(condition, self._now + (_LONGEST if seconds is None else seconds)):
-            return True
-        if seconds is None:
+        if seconds is not None:
+            self._endless = 0.0
+            return self._run(condition, self._now + seconds)
+        # What waits for a pool is woken by every change of it, and waits again.
+        began = self._now
+        is_true = self._run(condition, began + _LONGEST - self._endless)
+        self._endless += self._now - began
+        if self._endless >= _LONGEST:
             raise UsageError(f"waited for {_LONGEST:.0f} s of the fake clock in vain; give it a timeout")
-        return False
+        return is_true
 
     @property
     def is_mine(self) -> bool:
@@ -227,6 +234,7 @@ class FakeClock:
             )
         if self._moving:
             raise UsageError(f"{what}() was called while time is passing already, by what it waits for")
+        self._endless = 0.0
 
     def _run(self, condition: Callable[[], bool], end: float) -> bool:
         """Serve what is due until ``end``, or until the condition is true; whether it is."""
@@ -278,7 +286,7 @@ class FakeClock:
         anything; the turns are counted, because others may have had something in between.
         """
         loop: Any = gevent.get_hub().loop
-        if not hasattr(loop, "sigfd"):  # libuv: its idle callbacks come in every turn
+        if "libuv" in type(loop).__module__:  # its idle callbacks come in every turn
             for _ in range(_BLIND_TURNS):
                 gevent.idle()
             return
@@ -337,7 +345,13 @@ class _FakeRuntime(Runtime):
 
     def wait(self, event: gevent.event.Event, seconds: float | None) -> bool:
         if self._clock.is_mine:
-            return self._clock.run_until(event.is_set, seconds)
+            # As a real wait is woken: whoever else waits for it may have cleared it since.
+            wakings: list[object] = []
+            event.rawlink(wakings.append)
+            try:
+                return self._clock.run_until(lambda: bool(wakings) or event.is_set(), seconds)
+            finally:
+                event.unlink(wakings.append)
         with contextlib.suppress(_Passed), self.limit(seconds, _Passed()):
             event.wait()
         return event.is_set()
