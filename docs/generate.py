@@ -24,7 +24,9 @@ from smarkets_pool import Account, Pool, eto, seto
 from smarkets_pool.cli.main import cli
 from smarkets_pool.config import TABLES
 from smarkets_pool.config.keys import field_texts
-from smarkets_pool.exchange import EmbeddedExchange, ExchangeSettings
+from smarkets_pool.exchange import ActivitySettings, EmbeddedExchange, ExchangeSettings
+from smarkets_pool.exchange.control import Control
+from smarkets_pool.exchange.faults import FAULTS, Parameter
 from smarkets_pool.pool.delivery import LIFECYCLE, MARKET_NAMES, NEVER_DELIVERED
 from smarkets_pool.protocol import State
 from smarkets_pool.protocol.states import TRANSITIONS
@@ -152,11 +154,47 @@ def _arguments_of(made: type) -> str:
 
 def exchange_settings() -> str:
     """The fields of ``ExchangeSettings``."""
-    texts = field_texts(ExchangeSettings.__doc__ or "")
+    return _fields(ExchangeSettings)
+
+
+def activity_settings() -> str:
+    """The fields of ``ActivitySettings``."""
+    return _fields(ActivitySettings)
+
+
+def _fields(settings: Any) -> str:
+    texts = field_texts(settings.__doc__ or "")
     rows = ["| field | default | what |", "|---|---|---|"]
-    for field in dataclasses.fields(ExchangeSettings):
+    for field in dataclasses.fields(settings):
         rows.append(f"| `{field.name}` | `{field.default!r}` | {_sentence(texts[field.name])} |")
     return "\n".join(rows) + "\n"
+
+
+def control_commands() -> str:
+    """Everything that the control of an exchange can be asked."""
+    rows = ["| command | kind | does |", "|---|---|---|"]
+    for command in Control(EmbeddedExchange(accounts=1, tls=False)).commands.values():
+        rows.append(f"| `{command.usage}` | {command.kind} | {_sentence(command.text)} |")
+    return "\n".join(rows) + "\n"
+
+
+def exchange_faults() -> str:
+    """Every fault with its parameters."""
+    rows = ["| fault | parameters | what happens |", "|---|---|---|"]
+    for kind in FAULTS.values():
+        words = []
+        for parameter in kind.parameters:
+            # Whose connections are meant is the same for all of them.
+            text = "" if parameter.kind == "account" else f": {_sentence(parameter.text)}"
+            words.append(f"`{_written_parameter(parameter)}`{text}")
+        rows.append(f"| `{kind.name}` | {'<br>'.join(words)} | {_sentence(kind.text)} |")
+    return "\n".join(rows) + "\n"
+
+
+def _written_parameter(parameter: Parameter) -> str:
+    if parameter.is_required or parameter.default is None:
+        return parameter.name
+    return f"{parameter.name}={parameter.in_text(parameter.default)}"
 
 
 def commands() -> str:
@@ -224,6 +262,9 @@ PARTS: dict[str, Callable[[], str]] = {
     "configuration-keys": configuration_keys,
     "python-settings": python_settings,
     "exchange-settings": exchange_settings,
+    "activity-settings": activity_settings,
+    "control-commands": control_commands,
+    "exchange-faults": exchange_faults,
     "commands": commands,
     "exchange-messages": exchange_messages,
     "exchange-reasons": exchange_reasons,
