@@ -59,6 +59,16 @@ class Parameter:
             return None
         return _CHECKS["choice" if self.choices else self.kind](self, value)
 
+    def in_text(self, value: Any) -> str:
+        """A value as it stands behind ``name=``."""
+        if self.kind == "names":
+            return ",".join(value)
+        if self.kind == "reason":
+            return eto.LogoutReason.Name(value).removeprefix(_LOGOUT)
+        text = f"{value:g}" if isinstance(value, float) else str(value)
+        # Not for a shell: a plain * stays one.
+        return shlex.quote(text) if set(text) & _QUOTED else text
+
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class FaultKind:
@@ -106,7 +116,7 @@ class Fault:
         for parameter in self.kind.parameters:
             value = self.values[parameter.name]
             if value != parameter.default:
-                words.append(f"{parameter.name}={_written(parameter, value)}")
+                words.append(f"{parameter.name}={parameter.in_text(value)}")
         return " ".join(words)
 
 
@@ -196,16 +206,6 @@ _CHECKS: dict[str, Callable[[Parameter, Any], Any]] = {
     "reason": _reason,
     "choice": _choice,
 }
-
-
-def _written(parameter: Parameter, value: Any) -> str:
-    if parameter.kind == "names":
-        return ",".join(value)
-    if parameter.kind == "reason":
-        return eto.LogoutReason.Name(value).removeprefix(_LOGOUT)
-    text = f"{value:g}" if isinstance(value, float) else str(value)
-    # Not for a shell: a plain * stays one.
-    return shlex.quote(text) if set(text) & _QUOTED else text
 
 
 def _listed(names: Collection[str], word: str = "and") -> str:
