@@ -36,7 +36,9 @@ class Record:
         self._exchange = exchange
         #: Account -> its user name at the exchange; kept of accounts that were removed.
         self._users: dict[str, str] = {}
-        #: Account -> the number of the last event that had happened when it first logged in.
+        #: Account -> the number of the last event that had happened when the record was made, and when the
+        #: account first logged in.
+        self._made: dict[str, int] = {}
         self._begun: dict[str, int] = {}
         if any(member.state is not DOWN for member in pool):
             raise UsageError(
@@ -44,6 +46,7 @@ class Record:
             )
         for member in pool:
             self._users[member.name] = member.account.settings.login_name
+            self._made[member.name] = self._last_number(member.name)
         pool.add_global_handler(self._note)
         pool.on_error(self._note_error)
 
@@ -54,10 +57,14 @@ class Record:
         name = delivery.account
         if name not in self._users:
             self._users[name] = delivery.member.account.settings.login_name
-        if self._exchange is not None and name not in self._begun:
-            events = self._exchange.truth.events(self._users[name])
-            self._begun[name] = events[-1].account_sequence if events else 0
+            self._made[name] = self._last_number(name)
+        if name not in self._begun:
+            self._begun[name] = self._last_number(name)
         self.all.append(delivery)
+
+    def _last_number(self, name: str) -> int:
+        events = self._exchange.truth.events(self._users[name]) if self._exchange is not None else []
+        return events[-1].account_sequence if events else 0
 
     def _note_error(self, delivery: Delivery, error: BaseException) -> None:
         self.errors.append((delivery, error))
@@ -135,8 +142,8 @@ class Record:
     def differences(self) -> list[str]:
         """How what handlers were given differs from what happened at the exchange, a sentence each.
 
-        Every event of every account since its first login is to have been handled once, in order and with
-        its contents, or announced by ``member.gap`` as gone for good; and no handler raised.
+        Every event of every account since its first login (of this pool) is to have been handled once, in
+        order and with its contents, or announced by ``member.gap`` as gone for good; and no handler raised.
         """
         found = [_sentence(delivery, error) for delivery, error in self.errors]
         for name, user in self._users.items():
@@ -169,15 +176,18 @@ class Record:
         for index in range(max(len(deliveries_of), len(events_of))):
             deliveries = deliveries_of[index] if index < len(deliveries_of) else []
             events = events_of[index] if index < len(events_of) else []
-            begun = self._begun.get(name) if index == 0 else _before_first(deliveries)
-            found += _compare(name, deliveries, events, begun)
+            made, begun = self._made[name], self._begun.get(name)
+            if index > 0:
+                made, begun = 0, _before_first(deliveries)
+            found += _compare(name, deliveries, events, made, begun)
         return found
 
 
 def _compare(name: str, deliveries: list[Delivery], truth: list[TruthEvent], begun: int | None) -> list[str]:
     """What is wrong with the deliveries.
 
-    Events that happened while the account was away are expected only behind ``begun``; None: none of them.
+    Expected are events behind ``made``; those that happened while the account was away only behind ``begun``
+    (None: none of them), for of what was before its first login an account hears only if it asks for it.
     """
     found: list[str] = []
     real = {event.account_sequence: event for event in truth}
@@ -201,8 +211,7 @@ def _compare(name: str, deliveries: list[Delivery], truth: list[TruthEvent], beg
             found.append(f"{name}: event {number} never happened: {delivery.name}")
     for event in truth:
         number = event.account_sequence
-        # Of what was before its first login an account hears only if it asked for it.
-        expected = not event.away or (begun is not None and number > begun)
+        expected = number > made and (not event.away or (begun is not None and number > begun))
         if expected and number not in handled and number not in lost:
             away = " while the account was away" if event.away else ""
             found.append(f"{name}: event {number} was not handled: {event.name}, happened{away}")
