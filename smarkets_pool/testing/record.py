@@ -183,7 +183,9 @@ class Record:
         return found
 
 
-def _compare(name: str, deliveries: list[Delivery], truth: list[TruthEvent], begun: int | None) -> list[str]:
+def _compare(
+    name: str, deliveries: list[Delivery], truth: list[TruthEvent], made: int, begun: int | None
+) -> list[str]:
     """What is wrong with the deliveries.
 
     Expected are events behind ``made``; those that happened while the account was away only behind ``begun``
