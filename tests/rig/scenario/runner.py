@@ -9,15 +9,19 @@ from google.protobuf.descriptor import FieldDescriptor
 from tests.rig.scenario.framing import framed
 from tests.rig.scenario.language import (
     Connect,
+    Fault,
     LogIn,
+    Manner,
     Mark,
     Message,
+    Operate,
     Program,
     Raw,
     Script,
     ScriptError,
     Step,
     Talk,
+    Truth,
     Wait,
 )
 from tests.rig.scenario.matching import Difference, Expected, compare
@@ -146,8 +150,15 @@ class Runner:
         elif isinstance(step, Wait):
             self.side.wait(step.seconds)
             self._note(step, "time passes")
-        elif not isinstance(step, Program) or not self._plays_clients:
+        elif not self._is_for_the_other_end(step):
             self._note(step, self.side.order(step, self.scope))  # type: ignore[arg-type]
+
+    def _is_for_the_other_end(self, step: Step) -> bool:
+        """A script for both ends has lines that only one of them understands."""
+        if self._plays_clients:
+            return isinstance(step, Program)
+        both = len(self.script.head.tests) > 1
+        return both and isinstance(step, (Fault, Operate, Truth, Manner))
 
     def _connect(self, step: Connect) -> None:
         """The script's client connects; of a client under test it is expected."""
@@ -219,6 +230,8 @@ class Runner:
         line = self._line_to_say(step)
         what = step.what
         if isinstance(what, Mark):
+            if what.word in ("nothing", "...") and len(self.script.head.tests) > 1:
+                return
             if what.word != "close":
                 raise Mistake(f"{what.word!r} cannot be said, only heard")
             # Of a client under test its own end is still to be heard.
