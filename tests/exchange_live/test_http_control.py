@@ -207,6 +207,7 @@ def test_a_reading_is_asked_for_in_three_ways(client: Client) -> None:
         ("POST", "/orders", b"[" * 60_000, 400, "the body is no JSON"),
         ("POST", "/orders", b"[]", 400, "the body must be a JSON table of arguments"),
         ("POST", "/", b"", 400, "a POST to / has one command in writing"),
+        ("POST", "/", {"command": " "}, 400, "a POST to / has one command in writing"),
         ("POST", "/", {"command": 5}, 400, "a POST to / has one command in writing"),
         ("POST", "/", {"command": "drop", "account": ANN}, 400, "a POST to / has one command in writing"),
         ("POST", "/", {"command": "drop account"}, 400, "account"),

@@ -40,7 +40,7 @@ except ModuleNotFoundError as _error:
     ) from _error
 
 from smarkets_pool.exceptions import ConfigError, Error, UsageError
-from smarkets_pool.exchange.control.arguments import near, parse, parse_value
+from smarkets_pool.exchange.control.arguments import near, parse_value
 from smarkets_pool.exchange.control.commands import Control
 from smarkets_pool.logs import PlaceLog
 
@@ -172,12 +172,12 @@ class ControlServer:
         changes = flask.request.method == "POST"
         if changes:
             arguments = _body()
-            if not name:
-                name, arguments = _written(arguments)
         else:
             arguments = _query()
             if not name:
                 return _answer({"value": [_described(command) for command in commands.values()]})
+        text = "" if name else _written(arguments)
+        name = name or text.split()[0]
         if name not in commands:
             return _answer({"error": f"there is no command {name!r}{near(name, commands)}"}, 404)
         kind = commands[name].kind
@@ -185,7 +185,7 @@ class ControlServer:
             answer = _answer({"error": f"{name} changes something: use POST, not GET"}, 405)
             answer.headers["Allow"] = "POST"
             return answer
-        value = self._control.do(name, arguments)
+        value = self._control.do_text(text) if text else self._control.do(name, arguments)
         if kind != "reading":
             _log.info(None, "%s %s", kind, name)
         return _answer({"value": value})
@@ -236,10 +236,11 @@ def _limited(stream: IO[bytes]) -> bytes:
     return text
 
 
-def _written(body: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
-    if set(body) != {"command"} or not isinstance(body["command"], str):
+def _written(body: Mapping[str, Any]) -> str:
+    text = body.get("command")
+    if set(body) != {"command"} or not isinstance(text, str) or not text.strip():
         raise UsageError('a POST to / has one command in writing: {"command": "drop account=ann"}')
-    return parse(body["command"])
+    return text
 
 
 def _refusal(error: Exception) -> flask.Response:

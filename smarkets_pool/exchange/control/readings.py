@@ -10,7 +10,10 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterable
-from typing import Any, cast
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any, cast
+
+from google.protobuf.message import Message
 
 from smarkets_pool.exceptions import UsageError
 from smarkets_pool.exchange.accounts import ExchangeAccount
@@ -20,7 +23,10 @@ from smarkets_pool.exchange.market import Market
 from smarkets_pool.exchange.orders import Order
 from smarkets_pool.wire.schema import seto_pb2 as seto
 
-__all__ = ["Readings", "money_text"]
+if TYPE_CHECKING:
+    from google.protobuf.descriptor import FieldDescriptor
+
+__all__ = ["Readings", "message_data", "money_text"]
 
 _POINT_DIGITS = 8
 _SIDES = {seto.SIDE_BUY: "BUY", seto.SIDE_SELL: "SELL"}
@@ -31,6 +37,23 @@ def money_text(points: int) -> str:
     whole, rest = divmod(abs(points), 10**_POINT_DIGITS)
     digits = f"{rest:0{_POINT_DIGITS}d}".rstrip("0").ljust(2, "0")
     return f"{'-' if points < 0 else ''}{whole}.{digits}"
+
+
+def message_data(message: Message) -> dict[str, Any]:
+    """A message's fields as plain data: enums by name, doubles as texts; what is absent is left out."""
+    return {field.name: _field_data(field, value) for field, value in message.ListFields()}
+
+
+def _field_data(field: FieldDescriptor, value: Any) -> Any:
+    if isinstance(value, Message):
+        return message_data(value)
+    if isinstance(value, float):
+        return format(Decimal(repr(value)), "f")
+    if isinstance(value, int) and field.enum_type is not None:
+        return field.enum_type.values_by_number[value].name
+    if isinstance(value, (bool, int, str)):
+        return value
+    return [_field_data(field, each) for each in value]
 
 
 class Readings:
@@ -84,14 +107,26 @@ class Readings:
         ]
 
     def events(self, account: str, after: int = 0, limit: int = 0) -> list[dict[str, Any]]:
-        """What happened to an account behind number ``after``, oldest first; ``limit`` 0 means all."""
+        """What happened to an account behind number ``after``, oldest first; ``limit`` 0 means all.
+
+        With the message that told it, as long as the exchange remembers that for clients that resume.
+        """
         (found,) = self._accounts(account)
         if after < 0 or limit < 0:
             raise UsageError(f"after and limit are whole numbers from 0, not {after} and {limit}")
         events = [
             event for event in self._front.truth.events(found.username) if event.account_sequence > after
         ]
-        return [dataclasses.asdict(event) for event in (events[:limit] if limit else events)]
+        told = dict(found.history)
+        return [
+            {
+                **dataclasses.asdict(event),
+                "message": message_data(told[event.account_sequence])
+                if event.account_sequence in told
+                else None,
+            }
+            for event in (events[:limit] if limit else events)
+        ]
 
     def truth(self) -> dict[str, Any]:
         """All that happened: events by account, counters, and every fault that hit."""
