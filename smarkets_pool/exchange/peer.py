@@ -169,8 +169,10 @@ class Peer:
         return self.line.take()
 
     def wake(self) -> None:
-        """Have the server write what there is, and call in time."""
-        self._exchange.note_deadline(self)
+        """Have the server write what there is."""
+        # Sending puts deadlines off and makes none, but for what a fault holds back.
+        if self.line.next_deadline() is not None:
+            self._exchange.note_deadline(self)
         self._wake(self)
 
     def _collect(self, now: float) -> None:
@@ -189,6 +191,7 @@ class Peer:
         while not self.closing and (event := self.protocol.next_event(now)) is not None:
             self._on_event(event, now)
         self._collect(now)
+        self._exchange.note_deadline(self)
         self.wake()
 
     def _beat(self, now: float) -> None:
@@ -459,6 +462,7 @@ class Peer:
         """Take no bytes for so long; its silence is ours meanwhile."""
         self._pause = (_Pause.NOT_READING, None if seconds is None else now + seconds)
         self.protocol.hold_silence(now)
+        self._exchange.note_deadline(self)
         self.wake()
 
     def half_open(self, now: float, seconds: float | None) -> None:
@@ -466,6 +470,7 @@ class Peer:
         self._pause = (_Pause.HALF_OPEN, None if seconds is None else now + seconds)
         self.protocol.release_silence(now)
         self.line.held = True
+        self._exchange.note_deadline(self)
         self.wake()
 
     def go_on(self, now: float) -> None:
