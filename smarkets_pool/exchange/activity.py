@@ -180,9 +180,8 @@ class Activity:
 
     def _account(self, name: str) -> ExchangeAccount:
         accounts = self._engine.accounts
-        if any(account.username == name for account in accounts):
-            return accounts[name]
-        account = accounts.add(name, remembers=_REMEMBERS)
+        known = any(account.username == name for account in accounts)
+        account = accounts[name] if known else accounts.add(name, remembers=_REMEMBERS)
         account.online = 1  # it sits in the house: nothing ever happens while it is away
         self._engine.truth.limit_events(name, _REMEMBERS)
         return account

@@ -344,10 +344,12 @@ def test_house_accounts_are_nobodys():
 
 
 def test_another_house_takes_over_the_accounts():
-    """Making an activity twice for one engine adds nobody twice."""
+    """Nobody is added twice, and those that came from a file are the house's."""
     house = House()
-    Activity(house.engine, SHORT)
-    assert len(house.accounts) == 5
+    house.accounts.add("house-taker-3", remembers=16)
+    Activity(house.engine, ActivitySettings(takers=3))
+    assert len(house.accounts) == 6
+    assert [account.online for account in house.accounts] == [0, 1, 1, 1, 1, 1]
 
 
 @pytest.mark.parametrize("rate", ["quotes", "takes"])
