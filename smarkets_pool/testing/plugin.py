@@ -11,6 +11,7 @@ from smarkets_pool.testing.patching import patch_process
 
 patch_process()
 
+import difflib
 import inspect
 from collections.abc import Iterable, Iterator
 from typing import Any
@@ -67,7 +68,9 @@ def _options_of(node: pytest.Item) -> dict[str, Any]:
     if isinstance(settings, dict):
         unknown = sorted(settings.keys() - inspect.signature(ExchangeSettings).parameters.keys())
         if unknown:
-            pytest.fail(f"ExchangeSettings has no {', '.join(unknown)}", pytrace=False)
+            near = difflib.get_close_matches(unknown[0], inspect.signature(ExchangeSettings).parameters, n=1)
+            hint = f"; did you mean {near[0]}?" if near else ""
+            pytest.fail(f"ExchangeSettings has no {', '.join(unknown)}{hint}", pytrace=False)
         settings = ExchangeSettings(**settings)
     options["settings"] = settings
     return options
