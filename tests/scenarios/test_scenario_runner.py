@@ -9,6 +9,7 @@ from tests.rig.scenario.language import ScriptError, read_script
 from tests.rig.scenario.messages import ENUMS, KINDS
 from tests.rig.scenario.playing import play
 from tests.rig.scenario.report import ScenarioFailed
+from tests.rig.scenario.values import Mistake
 
 LOGIN = """\
 ann > 1 login username=ann password=pw-ann
@@ -114,6 +115,98 @@ def test_lists_and_groups_are_compared_as_written() -> None:
     )
     for bids in ("[2400:8, 2500:7]", "[2500:7]", "[]", "[2500:7, 2400:8, 2300:1]"):
         assert "bids" in fails(text.format(bids))
+
+
+# --- the other side -------------------------------------------------------------------------------------
+
+POOL = """\
+tests: pool
+accounts: alice
+program: initial=0.5
+pool start
+alice logs in
+"""
+SESSION = """\
+tests: session
+session logs in
+"""
+
+
+@pytest.mark.parametrize(
+    ("steps", "said"),
+    [
+        ("alice < 4 ping", "not read"),
+        ("alice < 4 ping\nalice > 4 pong", "- number: 4"),
+        ("alice < 4 ping\nalice > 3 ping", "+ message: pong"),
+        ("alice < 4 market_state market_id=1 state=OPEN", "alice was given 4 market_state"),
+        (
+            "alice < 4 market_state market_id=1 state=OPEN\npool alice given market_state state=LIVE",
+            "- state: LIVE",
+        ),
+        (
+            "alice < 4 market_state market_id=1 state=OPEN\npool alice given market_quotes",
+            "+ message: market_state",
+        ),
+        ("alice < 4 market_state market_id=1 state=OPEN\npool alice given nothing", "given something"),
+        ("pool alice given market_state", "given nothing"),
+        ("pool alice is DOWN", "another state"),
+        ("pool alice send market_subscribe market_id=1 raises=MemberDown", "does not raise"),
+        ("alice < close\nalice > close\npool alice send order_cancel order_id=1", "it raises MemberDown"),
+        ("alice < close\nalice > close\npool alice given member.down retry_in=7", "- retry_in: 7"),
+        ("alice connects", "does not connect"),
+        ("alice > close\nalice < ping", "nothing like it came"),
+        ("pool stop\nalice > logout\npool stopped", "has not stopped"),
+    ],
+)
+def test_what_a_pool_does_otherwise_fails(steps: str, said: str) -> None:
+    """Words, deliveries, states, errors and ends that are not as written."""
+    with pytest.raises(ScenarioFailed) as caught:
+        play(read_script(POOL + steps, "try.session"), "pool")
+    assert said in str(caught.value)
+
+
+def test_an_account_that_no_line_names_is_not_forgotten() -> None:
+    """It has connected, and the script has to say so."""
+    with pytest.raises(ScenarioFailed) as caught:
+        play(read_script(POOL.replace("alice\n", "alice, bob\n", 1), "try.session"), "pool")
+    assert "bob > 1 login" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("steps", "said"),
+    [
+        ("session read", "session was given 1 login_response"),
+        ("session read\nsession given ...\nsession has outseq=7", "- outseq: 7"),
+        ("session < payload ffff\nsession read\nsession given ...", "it has raised ParseError"),
+        ("session < payload ffff\nsession read\nsession raises LoginError", "raised something else"),
+        ("session < payload ffff\nsession read\nsession raises ParseError text=no", "- text: no"),
+        ("session read\nsession read\nsession read", "still waiting"),
+    ],
+)
+def test_what_a_session_does_otherwise_fails(steps: str, said: str) -> None:
+    """Frames, attributes and errors that are not as written."""
+    with pytest.raises(ScenarioFailed) as caught:
+        play(read_script(SESSION + steps, "try.session"), "session")
+    assert said in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (POOL + "pool carol is UP", "say which: alice"),
+        (POOL + "pool alice sings", "a member has no sings"),
+        (POOL + "fault drop account=ann", "for the exchange under test"),
+        (POOL + "carol < ping", "nobody called carol is under test"),
+        ("tests: pool\nprogram: colour=red\npool start", "program: has no colour"),
+        (SESSION + "session sings", "a session has no sings"),
+    ],
+)
+def test_what_a_program_cannot_do_is_told(text: str, said: str) -> None:
+    """With the line, where there is one."""
+    script = read_script(text, "try.session")
+    with pytest.raises((ScriptError, Mistake)) as caught:
+        play(script, script.head.tests[0])
+    assert said in str(caught.value)
 
 
 # --- mistakes of scripts ------------------------------------------------------------------------------

@@ -167,6 +167,9 @@ class ClientSide:
         found, door.heard = door.heard, []
         return found
 
+    def clients(self) -> list[str]:
+        return list(self.doors)
+
     def rest(self, who: str) -> bytes:
         return self.doors[who].rest()
 

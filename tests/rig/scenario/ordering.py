@@ -110,6 +110,10 @@ class OrderedExchange:
         """A client of the script writes or reads otherwise from now on."""
         raise NotImplementedError
 
+    def clients(self) -> list[str]:
+        """The script plays all of them."""
+        return []
+
     def unread(self) -> list[str]:
         """Nothing but what connections say has to be mentioned."""
         return []

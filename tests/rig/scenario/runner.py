@@ -108,8 +108,8 @@ class Runner:
 
     def _unread(self) -> list[str]:
         found = []
-        for who, line in self._lines.items():
-            self._fetch(who)
+        for who in dict.fromkeys([*self._lines, *self.side.clients()]):
+            line = self._fetch(who)
             if not line.skipping:
                 found += [f"{who} {self._other} {heard}" for heard in line.queue]
         return found

@@ -81,6 +81,9 @@ class Side(Protocol):
             Unsaid: the client under test does not think so.
         """
 
+    def clients(self) -> list[str]:
+        """The names of the clients under test, whose words have to be mentioned though no line names them."""
+
     def rest(self, who: str) -> bytes:
         """Take what came behind the last whole frame of a connection."""
 
