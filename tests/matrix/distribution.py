@@ -13,7 +13,7 @@ from collections.abc import Iterable
 
 from tests.matrix.commands import Failed, run
 
-__all__ = ["Distribution", "build"]
+__all__ = ["Distribution", "build", "copy_checkout"]
 
 PACKAGE = "smarkets_pool"
 #: Beside the package's modules; each was missing from somebody's wheel once.
@@ -51,7 +51,7 @@ def build(root: pathlib.Path, folder: pathlib.Path, python: pathlib.Path, log: p
         Failed: a build failed, a file is missing or one too many.
     """
     source = folder / "source"
-    _copy(root, source)
+    copy_checkout(root, source)
     files = _files(source / PACKAGE, source)
     run(
         [python, "-m", "build", "--sdist", "--wheel", "--outdir", folder / "dist", source], log, folder=folder
@@ -101,8 +101,8 @@ def supported(root: pathlib.Path) -> list[tuple[int, int]]:
     )
 
 
-def _copy(root: pathlib.Path, target: pathlib.Path) -> None:
-    """The checkout as it would be committed now."""
+def copy_checkout(root: pathlib.Path, target: pathlib.Path) -> None:
+    """The checkout as it would be committed now, into a new folder."""
     listing = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
     try:
         said = subprocess.run(listing, cwd=root, capture_output=True, text=True)

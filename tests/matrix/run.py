@@ -6,10 +6,11 @@ For each version of Python that pyproject.toml names and this machine has:
 
 suite     the test suite, in a venv of the checkout and its ``dev`` extra under ``.venv-matrix/``
 core      the wheel alone in a clean venv elsewhere: it imports, and says what the command line lacks
+testing   the same with its extra: a user's tests of a bot, on our fixtures
 commands  the same with all extras: the demo, by both of its names
 typed     mypy and pyright on ``tests/typed``, against that venv
 
-Before the last three wheel and sdist are built and their contents compared with the checkout. A table ends
+Before the last four wheel and sdist are built and their contents compared with the checkout. A table ends
 it; the exit status is 0 only if nothing failed. What the commands said is in ``.venv-matrix/logs``.
 """
 
@@ -32,7 +33,7 @@ from tests.matrix.distribution import Distribution, build, required, supported
 ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
 VENVS = ROOT / ".venv-matrix"
 LOGS = VENVS / "logs"
-CHECKS = ("suite", "core", "commands", "typed")
+CHECKS = ("suite", "core", "testing", "commands", "typed")
 SUITE_LIMIT = 1800.0
 DEMO = ("demo", "--accounts", "12", "--seconds", "3")
 
@@ -118,6 +119,17 @@ class Column:
         if not re.search(r"needs \w+: .*pip install '.*\[exchange\]'", said):
             raise Failed(f"without its packages the exchange is to say what to install, and said:\n{said}")
         return "ok"
+
+    def testing(self, distribution: Distribution) -> str:
+        """The wheel with the extra for tests: a user's folder of tests."""
+        self._clean.install(f"{distribution.wheel}[testing]")
+        folder = self._elsewhere / "bot"
+        shutil.copytree(ROOT / "examples" / "testing", folder, ignore=shutil.ignore_patterns("__pycache__"))
+        said = run([self._clean.python, "-m", "pytest", "-q"], self._log, folder=folder, limit=120.0)
+        counted = re.findall(r"^(\d+ passed) in ", said, re.MULTILINE)
+        if not counted:
+            raise Failed(f"a user's tests are to pass without a warning, and said:\n{said}")
+        return counted[-1]
 
     def commands(self, distribution: Distribution) -> str:
         """The wheel with all extras: its commands."""
@@ -276,6 +288,7 @@ def on_wheel(report: Report, columns: Sequence[Column], rows: Sequence[str], roo
         return
     checks: dict[str, Callable[[Column], str]] = {
         "core": lambda column: column.core(made[0]),
+        "testing": lambda column: column.testing(made[0]),
         "commands": lambda column: column.commands(made[0]),
         "typed": lambda column: column.typed(made[0], tools),
     }
