@@ -17,6 +17,7 @@ from smarkets_pool.client import StreamingAPIClient
 from smarkets_pool.exceptions import ConfigError, ConnectionError, LoginError, SocketDisconnected
 from smarkets_pool.exchange import EmbeddedExchange, ExchangeSettings
 from smarkets_pool.exchange import server as server_module
+from smarkets_pool.exchange.accounts import ExchangeAccount
 from smarkets_pool.exchange.engine import ToRequester
 from smarkets_pool.session import Session, SessionSettings
 from tests.rig.ends import brief, framed, inner, logout, market, ping
@@ -455,3 +456,33 @@ def test_frames_that_were_on_their_way_arrive_before_the_end() -> None:
         assert sum(name.endswith("pong") for name in names) == 3000
         with pytest.raises(SocketDisconnected):
             session.read()
+
+
+def test_a_mistake_of_ours_costs_one_connection(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Whatever a request brings about in the exchange: the log has it, others do not notice."""
+    with plain() as exchange:
+        unlucky, other = session_on(exchange, 0), session_on(exchange, 1)
+        for session in (unlucky, other):
+            session.log_in()
+        engine = exchange.exchange.engine
+        handle = engine.handle
+
+        def mistaken(account: ExchangeAccount, *args: object, **keywords: object) -> object:
+            if account.username == exchange.logins[0].username:
+                raise RuntimeError("a mistake of ours")
+            return handle(account, *args, **keywords)  # type: ignore[arg-type]
+
+        monkeypatch.setattr(engine, "handle", mistaken)
+        for session in (unlucky, other):
+            session.send(seto.OrderCancel(order_id=1))
+            session.flush()
+        with pytest.raises(ConnectionError):
+            while True:
+                unlucky.read()
+        assert read_until(other, 2)[-1].endswith("order_cancel_rejected")
+        assert "connection 1: closed for what it sent" in caplog.text
+        assert "a mistake of ours" in caplog.text
+        other.disconnect()
+        eventually(lambda: settled(exchange))
