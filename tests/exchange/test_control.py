@@ -1,10 +1,13 @@
 """The control without its transport: commands in writing and as data, readings, what is wrong with either."""
 
 import json
+import re
 from decimal import Decimal
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from smarkets_pool.exceptions import UsageError
 from smarkets_pool.exchange import EmbeddedExchange, ExchangeSettings
@@ -410,9 +413,9 @@ def test_accounts_settings_and_counters_are_read(exchange, control):
         {"account": ANN, "online": 0, "suspended": False, "next_account_sequence": 3, "live_orders": 1},
         {"account": BOB, "online": 0, "suspended": True, "next_account_sequence": 3, "live_orders": 0},
     ]
-    settings = control.do("settings", {})
-    assert settings.keys() == set(ExchangeSettings.__dataclass_fields__)
-    assert (settings["visible_depth"], settings["opening_balance"]) == (5, "10000.00")
+    chosen = control.do("settings", {})
+    assert chosen.keys() == set(ExchangeSettings.__dataclass_fields__)
+    assert (chosen["visible_depth"], chosen["opening_balance"]) == (5, "10000.00")
     counters = control.do("counters", {})
     expected = {"accounts": 2, "live_orders": 1, "trades": 1, "events": 4, "executions": 2, "faults": 0}
     assert {name: counters[name] for name in expected} == expected
@@ -433,6 +436,26 @@ def _floats(value: Any) -> bool:
     if isinstance(value, dict):
         return any(map(_floats, value.values()))
     return any(map(_floats, value)) if isinstance(value, list) else isinstance(value, float)
+
+
+# --- verbs ----------------------------------------------------------------------------------------
+
+
+def test_a_verb_takes_tables_too(exchange, control):
+    """As ``tell`` does: a message by its name and fields."""
+    fields = json.dumps({"seq": 5, "reason": "ORDER_REJECTED_MARKET_HALTED"})
+    control.do_text(f"tell account={ANN} name=seto.order_rejected fields={fields}")
+    (event,) = control.do("events", {"account": ANN})
+    assert event["name"] == "seto.order_rejected"
+    assert event["message"]["reason"] == "ORDER_REJECTED_MARKET_HALTED"
+
+
+def test_sessions_are_told(exchange, control):
+    """Limits and news go out, to nobody here; the limits stay."""
+    assert control.do_text("notify_event event_id=5 state=SAFE details=goal") == 0
+    control.do_text("change_limits rate=7")
+    assert exchange.exchange.limits_for(ANN).rate == 7
+    assert control.do_text(f"log_out account={ANN}") == 0
 
 
 # --- faults ---------------------------------------------------------------------------------------
@@ -460,3 +483,53 @@ def test_what_only_a_socket_can_do_is_refused_in_words(control):
     answer = control.execute({"do": "certificate", "kind": "expired"})
     assert answer == {"ok": False, "error": answer["error"]}
     assert "certificate" in answer["error"]
+
+
+# --- anything at all ------------------------------------------------------------------------------
+
+_NAMES = [
+    ANN,
+    BOB,
+    "*",
+    "HALTED",
+    "LIVE",
+    "PRICE",
+    "order_create",
+    "order_accepted",
+    "TOO_LATE",
+    "1.50",
+    "NaN",
+]
+_VALUES = st.recursive(
+    st.one_of(
+        st.none(),
+        st.booleans(),
+        st.integers(-(2**70), 2**70),
+        st.sampled_from([0, 1, MARKET, CONTRACT, MARKET + 1]),
+        st.floats(),
+        st.text(max_size=5),
+        st.sampled_from(_NAMES),
+    ),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=2),
+)
+
+
+@settings(max_examples=40)
+@given(data=st.data())
+def test_whatever_is_asked_is_answered(data):
+    """Any command with any arguments: an answer that is JSON, and an exchange that goes on."""
+    exchange = EmbeddedExchange(accounts=[ANN, BOB], markets=2, tls=False)
+    control = Control(exchange)
+    matched(exchange)
+    for _ in range(10):
+        name = data.draw(st.sampled_from(sorted(control.commands)))
+        usage = control.commands[name].usage
+        needed = dict.fromkeys(re.findall(r" (\w+)=", usage), _VALUES)
+        possible = dict.fromkeys(re.findall(r"\[(\w+)=", usage), _VALUES)
+        arguments = data.draw(st.fixed_dictionaries(needed, optional=possible))
+        answer = control.execute({"do": name, **arguments})
+        json.dumps(answer)
+        assert answer["ok"] or answer["error"]
+    for name, command in control.commands.items():
+        if command.kind == "reading" and name != "events":
+            control.do(name, {})

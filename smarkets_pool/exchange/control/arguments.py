@@ -115,10 +115,6 @@ def _fitted(value: Any, kind: Any, what: str) -> Any:
             return None
         (kind,) = (choice for choice in choices if choice is not type(None))
         return _fitted(value, kind, what)
-    if typing.get_origin(kind) is typing.Literal:
-        if value not in choices:
-            raise UsageError(f"{what} is {value!r} and must be {' or '.join(map(str, choices))}")
-        return value
     if typing.get_origin(kind) is list:
         if not isinstance(value, list):
             raise UsageError(f"{what} is {value!r} and must be a list, as in [1, 2]")
