@@ -19,6 +19,7 @@ from typing import Any
 import pytest
 
 from smarkets_pool.exchange import EmbeddedExchange, ExchangeSettings
+from smarkets_pool.exchange.control import Readings
 from smarkets_pool.exchange.faults import Faults
 from smarkets_pool.pool import Pool
 from smarkets_pool.testing.clock import FakeClock
@@ -26,7 +27,7 @@ from smarkets_pool.testing.counterparty import Counterparty
 from smarkets_pool.testing.pools import MakePool, pool_on
 from smarkets_pool.testing.record import Record
 
-__all__ = ["counterparty", "exchange", "fake_clock", "faults", "make_pool", "pool", "record"]
+__all__ = ["counterparty", "exchange", "fake_clock", "faults", "make_pool", "pool", "readings", "record"]
 
 #: Accounts of an exchange of whose marker nothing is said: trader-1 and trader-2.
 _ACCOUNTS = 2
@@ -141,6 +142,12 @@ def record(request: pytest.FixtureRequest, pool: Pool) -> Record:
 def faults(exchange: EmbeddedExchange) -> Faults:
     """What goes wrong at the exchange, on purpose: ``faults.cut("trader-1")``, ``faults.drop(...)``."""
     return exchange.faults
+
+
+@pytest.fixture
+def readings(exchange: EmbeddedExchange) -> Readings:
+    """What the exchange knows, as plain data: ``readings.orders("trader-1", live=True)``, balances, books."""
+    return Readings(exchange)
 
 
 @pytest.fixture

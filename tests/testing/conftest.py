@@ -8,6 +8,7 @@ from smarkets_pool.testing.plugin import (
     make_pool,
     pool,
     pytest_configure,
+    readings,
     record,
 )
 
@@ -19,5 +20,6 @@ __all__ = [
     "make_pool",
     "pool",
     "pytest_configure",
+    "readings",
     "record",
 ]

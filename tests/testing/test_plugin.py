@@ -12,9 +12,10 @@ import pytest
 
 from smarkets_pool import DOWN, UP, Pool, ReconnectPolicy
 from smarkets_pool.exceptions import UsageError
-from smarkets_pool.exchange import EmbeddedExchange, ExchangeSettings
+from smarkets_pool.exchange import ActivitySettings, EmbeddedExchange, ExchangeSettings
+from smarkets_pool.exchange.control import Readings
 from smarkets_pool.exchange.faults import Faults
-from smarkets_pool.testing import FakeClock, MakePool, Record
+from smarkets_pool.testing import Counterparty, FakeClock, MakePool, Record
 from tests.rig.userpytest import QUIET, run_users_tests
 
 # --- loading it -----------------------------------------------------------------------------------------
@@ -41,7 +42,7 @@ class TestMarkers:
         settings = exchange.exchange.settings
         assert (settings.heartbeat_after, settings.silence_limit) == (4.0, 9.0)
 
-def test_all_fixtures(exchange, pool, make_pool, faults, fake_clock, record, counterparty):
+def test_all_fixtures(exchange, pool, make_pool, faults, fake_clock, record, counterparty, readings):
     market_id = exchange.market_ids[0]
     contract_id = exchange.contract_ids[market_id][0]
     pool.on("member.up")(lambda delivery: delivery.member.send(seto.OrderCreate(
@@ -52,6 +53,7 @@ def test_all_fixtures(exchange, pool, make_pool, faults, fake_clock, record, cou
         faults.cut("trader-1")
         fake_clock.advance(3600)
         assert len(record.of(seto.OrderExecuted)) == 2
+        assert [order["account"] for order in readings.orders(live=True)] == ["trader-1"]
         assert record.differences() == []
 """
 
@@ -236,6 +238,33 @@ def test_faults_are_the_exchanges(
         assert [delivery.account for delivery in record.of("member.down")][:1] == ["trader-2"]
         assert record.names("trader-1").count("member.up") == 1
     assert ("cut", "trader-2") in [(fault.kind, fault.account) for fault in exchange.truth.faults]
+
+
+@pytest.mark.exchange(accounts=["ann"])
+def test_readings_tell_what_the_exchange_knows(
+    exchange: EmbeddedExchange, counterparty: Counterparty, readings: Readings
+) -> None:
+    """Plain data, money as exact texts."""
+    counterparty.buy(4000, 20_000)
+    (order,) = readings.orders("counterparty", live=True)
+    assert (order["side"], order["price"], order["quantity"]) == ("BUY", 4000, 20_000)
+    assert readings.balances("counterparty")[0]["exposure"] == "-0.80"
+    assert readings.balances("ann")[0]["available"] == "10000.00"
+
+
+@pytest.mark.exchange(activity=ActivitySettings(), markets=1)
+def test_house_traders_trade_by_the_fake_clock(
+    exchange: EmbeddedExchange, pool: Pool, record: Record, fake_clock: FakeClock
+) -> None:
+    """A market that moves, to try a bot on: whatever the exchange can have, the marker passes on."""
+    with pool:
+        pool.wait_until_up(timeout=5)
+        pool["trader-1"].subscribe(exchange.market_ids[0])
+        fake_clock.settle()
+        before = len(record.of("seto.contract_quotes"))
+        fake_clock.advance(60)
+        assert len(record.of("seto.contract_quotes")) > before
+        assert record.differences() == []
 
 
 def test_nothing_is_left_of_a_test(tmp_path: pathlib.Path) -> None:
