@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import datetime
+import os
 import pathlib
 import shutil
 import tempfile
 
 import gevent.ssl
 import trustme
+
+from smarkets_pool.exceptions import ConfigError
 
 __all__ = ["Certificates"]
 
@@ -23,15 +26,39 @@ class Certificates:
     """A CA of our own, in memory but for its public certificate.
 
     ``ca_file`` is the PEM file that clients are to trust; ``close`` removes it.
+
+    Args:
+        authority: the CA to go on with, as ``new_authority`` made it; a new one without it.
+        ca_file: where to put its certificate, to stay there; a folder of our own without it.
+
+    Raises:
+        ConfigError: ``ca_file`` cannot be written.
     """
 
-    def __init__(self, *names: str) -> None:
+    def __init__(
+        self,
+        *names: str,
+        authority: tuple[bytes, bytes] | None = None,
+        ca_file: str | os.PathLike[str] | None = None,
+    ) -> None:
         self._names = names or ("localhost", "127.0.0.1", "::1")
-        self._authority = trustme.CA(organization_name=_ORGANISATION)
+        self._authority = _new_ca() if authority is None else trustme.CA.from_pem(*authority)
         self._good = self._authority.issue_cert(*self._names)
-        self._folder = pathlib.Path(tempfile.mkdtemp(prefix="smarkets-pool-ca-"))
-        self.ca_file = str(self._folder / "ca.pem")
-        self._authority.cert_pem.write_to_path(self.ca_file)
+        self._folder: pathlib.Path | None = None
+        if ca_file is None:
+            self._folder = pathlib.Path(tempfile.mkdtemp(prefix="smarkets-pool-ca-"))
+            ca_file = self._folder / "ca.pem"
+        self.ca_file = os.fspath(ca_file)
+        try:
+            self._authority.cert_pem.write_to_path(self.ca_file)
+        except OSError as error:
+            raise ConfigError(f"the file {self.ca_file!r} cannot be written: {error.strerror}") from error
+
+    @staticmethod
+    def new_authority() -> tuple[bytes, bytes]:
+        """A CA to keep: its certificate, and its key, which nobody is to see; both in PEM."""
+        made = _new_ca()
+        return made.cert_pem.bytes(), made.private_key_pem.bytes()
 
     def server_context(self, kind: str = "good") -> gevent.ssl.SSLContext:
         """A context that serves a certificate, TLS 1.2 at least; ``kind`` says what is wrong with it.
@@ -47,7 +74,7 @@ class Certificates:
         if kind == "good":
             return self._good
         if kind == "untrusted":
-            return trustme.CA(organization_name=_ORGANISATION).issue_cert(*self._names)
+            return _new_ca().issue_cert(*self._names)
         if kind == "wrong_name":
             return self._authority.issue_cert(_ELSEWHERE)
         today = datetime.datetime.now(datetime.timezone.utc).replace(tzinfo=None)
@@ -55,5 +82,10 @@ class Certificates:
         return self._authority.issue_cert(*self._names, not_before=today + begin, not_after=today + end)
 
     def close(self) -> None:
-        """Remove the file; again is fine."""
-        shutil.rmtree(self._folder, ignore_errors=True)
+        """Remove the file, if it is in a folder of our own; again is fine."""
+        if self._folder is not None:
+            shutil.rmtree(self._folder, ignore_errors=True)
+
+
+def _new_ca() -> trustme.CA:
+    return trustme.CA(organization_name=_ORGANISATION)

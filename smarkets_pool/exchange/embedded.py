@@ -7,6 +7,7 @@ publicly known about the real exchange; nobody here has ever spoken to that one.
 from __future__ import annotations
 
 import dataclasses
+import os
 import secrets
 import socket
 import time
@@ -30,6 +31,7 @@ from smarkets_pool.exchange.market import Market
 from smarkets_pool.exchange.server import ExchangeServer
 from smarkets_pool.exchange.settings import ExchangeSettings
 from smarkets_pool.exchange.staff import Staff
+from smarkets_pool.exchange.state import Credentials, Identity, Setup, StateFile
 from smarkets_pool.exchange.truth import Truth
 
 __all__ = ["EmbeddedExchange", "Login"]
@@ -38,13 +40,14 @@ _FIRST_MARKET = 100_000
 _FIRST_CONTRACT = 200_000
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Login:
-    """Credentials of one account of an embedded exchange; throw-away, and in no ``repr`` all the same."""
+#: Credentials of one account of an embedded exchange; throw-away, and in no ``repr`` all the same.
+Login = Credentials
 
-    username: str
-    password: str = dataclasses.field(repr=False)
-    token: str = dataclasses.field(repr=False)
+
+def _new_logins(usernames: Sequence[str]) -> tuple[Login, ...]:
+    return tuple(
+        Login(username, secrets.token_urlsafe(18), secrets.token_urlsafe(24)) for username in usernames
+    )
 
 
 class EmbeddedExchange:
@@ -63,6 +66,13 @@ class EmbeddedExchange:
         seed: what faults and house traders do by chance is the same for the same one.
         activity: house traders that make the markets move; see ``ActivitySettings``. Nobody trades without.
         flood: answer logins with a flood of frames instead, for measuring who reads it; see ``Flood``.
+        state: a file that keeps the books, and the credentials and the CA, for the next exchange that is
+            made with it, also after this process was killed; see ``StateFile``. The CA's certificate is
+            put beside it, as ``FILE.ca.pem``.
+
+    Raises:
+        ConfigError: ``state`` cannot be used: another exchange has it, it is damaged, or it belongs to an
+            exchange with other accounts, markets or settings. It was left as it is.
 
     Attributes:
         logins: the accounts' credentials. market_ids, contract_ids: what is traded.
@@ -86,39 +96,68 @@ class EmbeddedExchange:
         seed: int = 0,
         activity: ActivitySettings | None = None,
         flood: Flood | None = None,
+        state: str | os.PathLike[str] | None = None,
     ) -> None:
+        if flood is not None and state is not None:
+            raise UsageError("a flood has no books to keep: give flood or state, not both")
         if isinstance(accounts, int):
             accounts = [f"trader-{number}@example.com" for number in range(1, accounts + 1)]
-        self.logins: Sequence[Login] = tuple(
-            Login(username, secrets.token_urlsafe(18), secrets.token_urlsafe(24)) for username in accounts
-        )
         self.market_ids: Sequence[int] = tuple(range(_FIRST_MARKET, _FIRST_MARKET + markets))
         self.contract_ids: dict[int, tuple[int, ...]] = {
             market_id: tuple(_FIRST_CONTRACT + index * contracts + number for number in range(contracts))
             for index, market_id in enumerate(self.market_ids)
         }
-        self._certificates = Certificates() if tls and context is None else None
-        #: What is wrong with the certificate that is shown, empty while nothing is.
-        self._certificate_fault = ""
         self._settings = settings
         self._wall_clock = wall_clock
         self._clock = clock
         self._seed = seed
         self._activity = activity
-        self.exchange = self._new_exchange()
-        if self._certificates is not None:
-            context = self._certificates.server_context()
-        self.tls = context is not None
-        where: dict[str, Any] = {"host": host, "port": port, "context": context, "clock": clock}
-        self._flood_server = (
-            None if flood is None else FloodServer(self.exchange, flood, self.contract_ids, **where)
+        self._certificates: Certificates | None = None
+        #: What is wrong with the certificate that is shown, empty while nothing is.
+        self._certificate_fault = ""
+        self._state = None if state is None else self._open_state(state, accounts)
+        self.logins: Sequence[Login] = (
+            _new_logins(accounts) if self._state is None else tuple(self._state.identity.logins)
         )
-        self._server = self._flood_server or ExchangeServer(self.exchange, **where)
+        try:
+            if tls and context is None:
+                self._certificates = self._new_certificates()
+                context = self._certificates.server_context()
+            self.tls = context is not None
+            self.exchange = self._new_exchange()
+            where: dict[str, Any] = {"host": host, "port": port, "context": context, "clock": clock}
+            self._flood_server = (
+                None if flood is None else FloodServer(self.exchange, flood, self.contract_ids, **where)
+            )
+            self._server = self._flood_server or ExchangeServer(self.exchange, **where)
+        except BaseException:
+            self._let_files_go()
+            raise
         self._server.on_handshake = self._note_certificate
         self.exchange.faults.house = self
 
+    def _open_state(self, path: str | os.PathLike[str], accounts: Sequence[str]) -> StateFile:
+        setup = Setup(accounts, self.contract_ids, self._settings or ExchangeSettings())
+        return StateFile.open(
+            path, setup, lambda: Identity(_new_logins(accounts), *Certificates.new_authority())
+        )
+
+    def _new_certificates(self) -> Certificates:
+        if self._state is None:
+            return Certificates()
+        identity = self._state.identity
+        return Certificates(
+            authority=(identity.ca_certificate, identity.ca_key), ca_file=f"{self._state.path}.ca.pem"
+        )
+
+    def _let_files_go(self) -> None:
+        if self._state is not None:
+            self._state.close()
+        if self._certificates is not None:
+            self._certificates.close()
+
     def _new_exchange(self, before: Exchange | None = None) -> Exchange:
-        """One with new books; it goes on with the record and the faults of the one before."""
+        """One with the books of the state file, or new ones; ``before`` hands its record and faults over."""
         registry = Accounts(self._settings)
         for login in self.logins:
             registry.add(login.username, login.password, login.token)
@@ -134,6 +173,11 @@ class EmbeddedExchange:
             truth=before.truth if before is not None else None,
             faults=before.faults if before is not None else None,
         )
+        if self._state is not None:
+            if before is None:
+                self._state.replay(exchange.engine)
+            self._state.keep(exchange.engine, from_the_beginning=before is not None)
+        # Behind that: the house's accounts of another time are there already.
         if self._activity is not None:
             exchange.chores.append(HouseTraders(exchange, self._activity, self._seed))
         return exchange
@@ -156,13 +200,17 @@ class EmbeddedExchange:
                 RuntimeWarning,
                 stacklevel=2,
             )
+        if self._state is not None:
+            self._state.start()
         self._server.start()
 
     def stop(self) -> None:
-        """Close every connection and stop listening; the CA's file is removed."""
+        """Close every connection and stop listening; the CA's file is removed, a state file is complete.
+
+        With a state file this is the end: make another exchange with the file to go on.
+        """
         self._server.stop()
-        if self._certificates is not None:
-            self._certificates.close()
+        self._let_files_go()
 
     def __enter__(self) -> EmbeddedExchange:
         try:
@@ -190,6 +238,11 @@ class EmbeddedExchange:
         if self._flood_server is None:
             raise UsageError("this exchange has no flood: make it with EmbeddedExchange(flood=Flood())")
         return self._flood_server
+
+    @property
+    def state(self) -> StateFile | None:
+        """The file that keeps the books, or None."""
+        return self._state
 
     # --- what clients need -----------------------------------------------------------------------
 
