@@ -9,7 +9,7 @@ COVERED := tests/wire tests/protocol
 # About half of the time that all tests take.
 OUTSIDE := tests/pool tests/cli tests/exchange_live tests/secrets
 
-.PHONY: help demo test test-inside test-outside check docs format interop fleet flood matrix typed proto clean
+.PHONY: help demo test test-inside test-outside check docs format interop fleet flood activity matrix typed proto clean
 
 help:
 	@echo "make demo      fifty accounts on the embedded exchange: log in, trade, lose connections, come back"
@@ -18,6 +18,7 @@ help:
 	@echo "make docs      make the generated parts of the documents anew, then check every code block"
 	@echo "make interop   the vendor's SDK against the embedded exchange, and its defects shown (its own venvs)"
 	@echo "make fleet     what 1,000 accounts cost: time until all are up, memory, CPU while idle"
+	@echo "make activity  ten minutes of house traders: whether the exchange's memory stays flat, and its CPU"
 	@echo "make flood     the exchange's frames per second beside the pool's, for 1 and for 1,000 connections"
 	@echo "make matrix    every Python that is promised and found here: suite, wheel, sdist, commands, types"
 	@echo "make typed     mypy and pyright on a user's programs, against the installed package (part of matrix)"
@@ -84,6 +85,9 @@ fleet: $(VENV)/.installed-demo
 
 flood: $(VENV)/.installed-demo
 	$(RUN) benchmarks/flood.py
+
+activity: $(VENV)/.installed-demo
+	$(RUN) benchmarks/activity.py
 
 # --- every Python, and the package as it is installed ----------------------------------------------
 # MATRIX passes arguments on: make matrix MATRIX='--python 3.12 --suite tests/wire'. It takes minutes per
