@@ -300,10 +300,41 @@ def test_a_held_line_keeps_everything() -> None:
 
 
 def test_what_was_discarded_is_gone() -> None:
-    """Also what was to come later, and what waited for another frame."""
-    outlet = Outlet("reorder account=ann", "delay account=ann seconds=1")
-    outlet.write(*orders(2))
-    outlet.line.write_as_is(market(3), outlet.now)
+    """What was not taken, what was to come later, what waited for another frame, and what follows."""
+    outlet = Outlet("reorder account=ann names=seto.*", "delay account=ann seconds=1 names=eto.pong")
+    outlet.line.write(heartbeat(2), outlet.now)
+    outlet.line.write(market(3), outlet.now)
+    outlet.line.advance(outlet.now)
     outlet.line.discard()
     assert (outlet.line.size, outlet.line.empty) == (0, True)
-    assert outlet.write(*orders(4, 5)) == []
+    assert outlet.write(heartbeat(4)) == []
+    late = Outlet("delay account=ann seconds=1")
+    late.write(*orders(2))
+    late.line.discard()
+    assert late.line.next_deadline() is None
+    assert late.wait(1) == []
+    assert late.write(*orders(3)) == []
+
+
+def test_last_bytes_end_the_line() -> None:
+    """They come out behind what has, and nothing follows them; they need be no frame."""
+    outlet = Outlet()
+    outlet.line.write(heartbeat(2), outlet.now)
+    outlet.line.advance(outlet.now)
+    outlet.line.end_with(b"\x14\x08")
+    assert outlet.line.size == len(heartbeat(2)) + 2
+    outlet.line.write(heartbeat(3), outlet.now)
+    assert outlet.raw() == heartbeat(2) + b"\x14\x08"
+    assert outlet.raw() == b""
+
+
+def test_a_line_says_how_it_is() -> None:
+    """Open, held or broken, and how much waits."""
+    outlet = Outlet("cut account=ann where=after")
+    outlet.line.write(heartbeat(2), outlet.now)
+    assert repr(outlet.line) == "<Line open, 9 bytes>"
+    outlet.line.held = True
+    assert repr(outlet.line) == "<Line held, 9 bytes>"
+    outlet.line.held = False
+    outlet.write(*orders(3))
+    assert repr(outlet.line) == "<Line broken, 0 bytes>"

@@ -74,6 +74,14 @@ def test_other_limits_keep_what_fits() -> None:
     assert taken(throttle, START + 0.15) == 2
 
 
+def test_what_has_ticked_before_a_change_counts_at_the_old_rate() -> None:
+    """Time that has passed is paid for as it was announced then."""
+    throttle = Throttle(ThrottleLimits(10, 100, 100), START)
+    taken(throttle, START)
+    throttle.change(ThrottleLimits(1000, 100, 100), START + 0.3)
+    assert taken(throttle, START + 0.3) == 3
+
+
 @pytest.mark.parametrize("figure", [0, -1, 2**32, True, 1.5])
 @pytest.mark.parametrize("name", ["rate", "burst", "tick_ms"])
 def test_figures_fit_the_wire(name: str, figure: object) -> None:
