@@ -45,8 +45,6 @@ _PATIENCE = 10.0
 #: Turns of the loop in a row without any event, until it counts as quiet. One says that no socket had
 #: anything; what sleeps for a microsecond to let others have a turn shows in the next.
 _QUIET_TURNS = 3
-#: Where the loop cannot say that there was nothing, so many turns have to do.
-_BLIND_TURNS = 40
 #: Deadlines served at one moment, until it is clear that one of them never ends.
 _AT_ONCE = 100_000
 _LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
@@ -77,11 +75,16 @@ class FakeClock:
     Give ``runtime`` to pools; make exchanges with ``clock=clock.now, wall_clock=clock.time_us`` and
     ``attach`` them. The fixtures do that.
 
+    Raises:
+        UsageError: gevent runs on libuv, which cannot tell when nothing is left to do.
+
     Attributes:
         runtime: for ``Pool(runtime=...)``. Jitter is drawn from a generator with a fixed seed.
     """
 
     def __init__(self) -> None:
+        if "libuv" in type(gevent.get_hub().loop).__module__:
+            raise UsageError("the fake clock needs gevent's libev loop, and this is libuv: GEVENT_LOOP=libev")
         self._now = _START
         self._owner = gevent.getcurrent()
         self._order = itertools.count()
@@ -286,10 +289,6 @@ class FakeClock:
         anything; the turns are counted, because others may have had something in between.
         """
         loop: Any = gevent.get_hub().loop
-        if "libuv" in type(loop).__module__:  # its idle callbacks come in every turn
-            for _ in range(_BLIND_TURNS):
-                gevent.idle()
-            return
         give_up = time.monotonic() + _PATIENCE
         quiet, last = 0, -1
         while quiet < _QUIET_TURNS:

@@ -6,6 +6,9 @@ That nothing waits in real time shows in that the tests end: what they let pass 
 from __future__ import annotations
 
 import itertools
+import os
+import subprocess
+import sys
 from typing import Any
 
 import gevent
@@ -464,3 +467,11 @@ def test_a_name_for_loopback_is_the_exchange_too(exchange: EmbeddedExchange, fak
     with Pool([Account("a", **settings)], runtime=fake_clock.runtime) as pool:
         pool.wait_until_up(timeout=10)
         assert pool["a"].state is UP
+
+
+def test_another_loop_is_refused() -> None:
+    """libuv calls what waits for quiet in every turn, so it would be known of nothing that it has ended."""
+    code = "from smarkets_pool.testing import FakeClock; FakeClock()"
+    environment = {**os.environ, "GEVENT_LOOP": "libuv"}
+    said = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True)
+    assert said.stderr.splitlines()[-1].endswith("this is libuv: GEVENT_LOOP=libev")
