@@ -58,6 +58,12 @@ __all__ = ["exchange"]
     "and what you wrote into it meanwhile stays.",
 )
 @click.option(
+    "--state",
+    type=click.Path(path_type=pathlib.Path, dir_okay=False),
+    help="Keep books, credentials and CA in this file, for the next exchange that is given it, also after a "
+    "crash. Made if it is not there; accounts, markets and settings have to be the same each time.",
+)
+@click.option(
     "--depth",
     type=click.IntRange(0),
     help="Price levels per side that quotes show, 0 all of them; short for --setting visible_depth=N",
@@ -143,6 +149,7 @@ def exchange(
     heartbeat: float,
     ready_file: pathlib.Path | None,
     config_file: pathlib.Path | None,
+    state: pathlib.Path | None,
     depth: int | None,
     settings: tuple[str, ...],
     seed: int,
@@ -179,6 +186,7 @@ def exchange(
             seed=seed,
             activity=_activity(rates) if activity or rates else None,
             flood=Flood.parse(flood) if flood is not None else None,
+            state=state,
         )
         with contextlib.ExitStack() as stack:
             stack.enter_context(served)
@@ -193,7 +201,8 @@ def exchange(
                     written[path] = text
             click.echo(f"listening on {served.host}:{served.port} ({'plain' if no_tls else 'TLS'})", err=True)
             if not written and not control_stdin:
-                click.echo("passwords are made up anew: --ready-file or --config-file tells them", err=True)
+                made_up = "are in the state file" if state is not None else "are made up anew"
+                click.echo(f"passwords {made_up}: --ready-file or --config-file tells them", err=True)
             if control_stdin:
                 gevent.spawn(_serve_commands, Control(served), over)
             over.wait()

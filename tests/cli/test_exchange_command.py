@@ -20,6 +20,7 @@ from click.testing import CliRunner, Result
 from gevent.pool import Pool
 from gevent.pywsgi import WSGIServer
 
+from smarkets_pool import seto
 from smarkets_pool.cli.assignments import assigned, described
 from smarkets_pool.cli.main import cli
 from smarkets_pool.exceptions import ConfigError, LoginError
@@ -35,8 +36,8 @@ ANN = "trader-1@example.com"
 
 
 @contextlib.contextmanager
-def serving(folder: pathlib.Path, *arguments: str) -> Iterator[dict[str, Any]]:
-    """An exchange process; what its ready file says, and below "errors" a function for what it said."""
+def serving(folder: pathlib.Path, *arguments: str, killed: bool = False) -> Iterator[dict[str, Any]]:
+    """An exchange process: what its ready file says, and where that is. It is ended in order, or killed."""
     ready = folder / "ready.json"
     with (folder / "errors").open("w+") as errors:
         process = subprocess.Popen(
@@ -48,9 +49,10 @@ def serving(folder: pathlib.Path, *arguments: str) -> Iterator[dict[str, Any]]:
             assert stat.S_IMODE(ready.stat().st_mode) == 0o600
             yield {**json.loads(ready.read_text()), "ready": str(ready)}
         finally:
-            process.send_signal(signal.SIGTERM)
-            assert process.wait(20) == 0
-    assert not ready.exists()
+            process.send_signal(signal.SIGKILL if killed else signal.SIGTERM)
+            assert process.wait(20) == (-signal.SIGKILL if killed else 0)
+    assert ready.exists() == killed
+    ready.unlink(missing_ok=True)
 
 
 def run(*arguments: str) -> subprocess.CompletedProcess[str]:
@@ -156,6 +158,31 @@ def test_the_control_token_is_in_the_ready_file_alone(tmp_path: pathlib.Path) ->
         assert control["token"] not in config.read_text()
         ask(where, "armed")
     assert control["token"] not in (tmp_path / "errors").read_text()
+
+
+def test_books_and_credentials_outlive_a_crash(tmp_path: pathlib.Path) -> None:
+    """After a kill the next exchange with the same --state is the same one to its clients."""
+    state = ("--state", str(tmp_path / "books"), "--control", "0", "--markets", "1")
+    log = tmp_path / "books-wal"
+    place = {"market_id": 100_000, "contract_id": 200_000, "side": seto.SIDE_BUY, "price": 2500}
+    with serving(tmp_path, *state, killed=True) as before:
+        session = session_on(before)
+        session.log_in()
+        size = log.stat().st_size
+        session.send(seto.OrderCreate(quantity=100_000, **place))
+        session.flush()
+        orders = eventually(lambda: ask(before, "orders"))
+        eventually(lambda: log.stat().st_size > size + 4096)  # a page, behind the log's own head
+    session.disconnect()
+    with serving(tmp_path, *state) as after:
+        assert after["accounts"] == before["accounts"]
+        assert ask(after, "orders") == orders
+        again = session_on(after)
+        again.log_in()
+        again.disconnect()
+    refused = run("exchange", "--port", "0", *state, "--depth", "3", "--ready-file", str(tmp_path / "no"))
+    assert refused.returncode == 1
+    assert "belongs to another exchange: its visible_depth is 5 and not 3" in refused.stderr
 
 
 # --- choosing badly -------------------------------------------------------------------------------
