@@ -317,6 +317,8 @@ def test_any_request_can_be_refused_for_any_reason_it_has(rig: Rig, request_name
     message_class, links = LINKS[request_name]
     assert shape(effects) == [f"ann:{message_class.__name__}"]
     links = {name: order_id if value is ... else value for name, value in links.items()}
+    if (request_name, reason) == ("order_create", "SERVICE_TEMPORARILY_UNAVAILABLE"):
+        del links["seq"]  # who says so does not know it
     enum, prefix, _ = PREFIXES[request_name]
     assert fields(effects[0].message, *STAMPS) == {"reason": enum.Value(prefix + reason), **links}
     assert fields(effects[0].message)["account_sequence_64"] == 2

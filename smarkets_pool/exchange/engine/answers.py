@@ -12,12 +12,24 @@ from smarkets_pool.exchange.orders import Order, Trade
 from smarkets_pool.exchange.settings import ExchangeSettings
 from smarkets_pool.wire.schema import seto_pb2 as seto
 
-__all__ = ["Answers", "optional"]
+__all__ = ["Answers", "identity", "optional"]
 
 
 def optional(message: Message, field: str) -> Any:
     """The value of an optional field, None if it is absent."""
     return getattr(message, field) if message.HasField(field) else None
+
+
+def identity(order: Order | None) -> dict[str, Any]:
+    """The fields that say which order a message is about, as far as the optional ones go."""
+    if order is None:
+        return {}
+    return {
+        "market_id": order.market_id,
+        "contract_id": order.contract_id,
+        "side": order.side,
+        "label": order.label,
+    }
 
 
 class Answers:
@@ -27,17 +39,6 @@ class Answers:
         self._settings = settings
 
     # --- parts ---
-
-    def identity(self, order: Order | None) -> dict[str, Any]:
-        """The fields that say which order a message is about, as far as the optional ones go."""
-        if order is None:
-            return {}
-        return {
-            "market_id": order.market_id,
-            "contract_id": order.contract_id,
-            "side": order.side,
-            "label": order.label,
-        }
 
     def _balances(self, account: ExchangeAccount) -> dict[str, Any]:
         return {
@@ -65,7 +66,7 @@ class Answers:
             price=order.price,
             quantity=order.quantity,
             reference=order.reference,
-            **self.identity(order),
+            **identity(order),
             **self._balances(order.account),
         )
 
@@ -78,7 +79,7 @@ class Answers:
             reason=reason,
             reference=reference,
             **self._executed_so_far(order),
-            **self.identity(order),
+            **identity(order),
             **self._balances(order.account),
         )
 
@@ -91,7 +92,7 @@ class Answers:
             reference=reference,
             new_quantity=order.quantity if counts_executed else order.available_quantity,
             **self._executed_so_far(order),
-            **self.identity(order),
+            **identity(order),
         )
 
     def reduced(self, order: Order, source_quantity: int) -> seto.OrderReduced:
@@ -103,7 +104,7 @@ class Answers:
             source_quantity=source_quantity,
             available_quantity=self._open(order),
             **self._executed_so_far(order),
-            **self.identity(order),
+            **identity(order),
         )
 
     def voided(self, order: Order, source_quantity: int) -> seto.OrderVoided:
@@ -113,7 +114,7 @@ class Answers:
             quantity=order.quantity,
             source_quantity=source_quantity,
             **self._executed_so_far(order),
-            **self.identity(order),
+            **identity(order),
         )
 
     # --- executions ---
@@ -129,7 +130,7 @@ class Answers:
             executed_avg_price=order.executed_avg_price,
             available_quantity=order.available_quantity,
             orig_price=order.price,
-            **self.identity(order),
+            **identity(order),
             **self._balances(order.account),
         )
 
@@ -153,7 +154,7 @@ class Answers:
             quantity=trade.quantity,
             available_quantity=self._open(order),
             **self._executed_so_far(order),
-            **self.identity(order),
+            **identity(order),
             **self._balances(order.account),
         )
 

@@ -7,6 +7,7 @@ from smarkets_pool.exchange.engine.answers import optional
 from smarkets_pool.exchange.engine.desk import Desk
 from smarkets_pool.exchange.engine.effects import Work
 from smarkets_pool.exchange.engine.judging import Judge
+from smarkets_pool.exchange.engine.refusing import Refusals
 from smarkets_pool.exchange.money import liability_points
 from smarkets_pool.wire.schema import seto_pb2 as seto
 
@@ -16,9 +17,10 @@ __all__ = ["Cancelling"]
 class Cancelling:
     """Answers ``order_cancel``, ``order_cancel_all`` and ``order_quantity_reduce``."""
 
-    def __init__(self, desk: Desk, judge: Judge) -> None:
+    def __init__(self, desk: Desk, judge: Judge, refusals: Refusals) -> None:
         self._desk = desk
         self._judge = judge
+        self._refusals = refusals
 
     def cancel(self, account: ExchangeAccount, message: seto.OrderCancel, seq: int, work: Work) -> None:
         """One order, if it is live."""
@@ -29,10 +31,8 @@ class Cancelling:
         if order is not None and reason is None:
             desk.cancel_resting(order, seto.ORDER_CANCELLED_MEMBER_REQUESTED, reference, work)
             return
-        rejected = seto.OrderCancelRejected(
-            order_id=message.order_id, reason=reason, reference=reference, **desk.answers.identity(order)
-        )
-        desk.tell(work, account, rejected, work.session if order is None else order.session)
+        assert reason is not None
+        self._refusals.reject(account, message, seq, reason, work)
 
     def cancel_all(
         self, account: ExchangeAccount, message: seto.OrderCancelAll, seq: int, work: Work
@@ -42,8 +42,7 @@ class Cancelling:
         reference = optional(message, "reference")
         if not desk.backend_up:
             reason = seto.ORDER_CANCEL_ALL_REJECTED_UNKNOWN_ERROR
-            rejected = seto.OrderCancelAllRejected(reason=reason, reference=reference)
-            desk.tell(work, account, rejected, work.session)
+            self._refusals.reject(account, message, seq, reason, work)
             return
         first = desk.settings.cancel_all_accepted_first
         if first:
@@ -87,16 +86,10 @@ class Cancelling:
         if order is not None and not desk.settings.reduce_counts_executed:
             new_quantity += order.executed_quantity
         reason = self._judge.reducing(order, new_quantity)
-        if order is None or reason is not None:
-            rejected = seto.OrderQuantityReduceRejected(
-                order_id=message.order_id,
-                reason=reason,
-                reference=reference,
-                new_quantity=message.new_quantity,
-                label=order.label if order is not None else None,
-            )
-            desk.tell(work, account, rejected, work.session if order is None else order.session)
+        if reason is not None:
+            self._refusals.reject(account, message, seq, reason, work)
             return
+        assert order is not None
         market = desk.markets[order.market_id]
         freed = order.quantity - new_quantity
         market.books[order.contract_id].reduce(order, new_quantity)

@@ -68,7 +68,7 @@ class Engine:
         self._desk = desk = Desk(settings, truth, accounts, markets, first_order_id)
         self.markets = desk.markets
         judge, self._refusals = Judge(desk), Refusals(desk)
-        placing, cancelling = Placing(desk, judge, self._refusals), Cancelling(desk, judge)
+        placing, cancelling = Placing(desk, judge, self._refusals), Cancelling(desk, judge, self._refusals)
         self._operating = Operating(desk, cancelling, Bookkeeping(desk), self._refusals)
         self._handlers: dict[type[Message], _Handler] = {
             seto.OrderCreate: placing.create,

@@ -12,7 +12,7 @@ from __future__ import annotations
 from typing import Any
 
 from smarkets_pool.exchange.accounts import ExchangeAccount
-from smarkets_pool.exchange.engine.answers import optional
+from smarkets_pool.exchange.engine.answers import identity, optional
 from smarkets_pool.exchange.engine.desk import Desk
 from smarkets_pool.exchange.engine.effects import ToRequester, Work
 from smarkets_pool.exchange.engine.judging import Judge
@@ -57,19 +57,11 @@ class Placing:
         )
         reason = self._judge.order(order)
         if reason is not None:
-            self._reject(order, reason, work)
+            self._refusals.reject(account, message, seq, reason, work)
             return
         self._desk.admit(order)
         self._desk.tell_owner(work, order, self._desk.answers.accepted(order))
         self._match(order, message.maq, work)
-
-    def _reject(self, order: Order, reason: seto.OrderRejectedReason, work: Work) -> None:
-        # Whoever answers for a backend that is away does not know the request's number (fact sheet 3.5).
-        known = reason != seto.ORDER_REJECTED_SERVICE_TEMPORARILY_UNAVAILABLE
-        rejected = seto.OrderRejected(
-            seq=order.seq if known else None, reason=reason, reference=order.reference, label=order.label
-        )
-        self._desk.tell_owner(work, order, rejected)
 
     # --- matching ---
 
@@ -108,23 +100,17 @@ class Placing:
     ) -> None:
         """Invalid, rejected with the original left alone, or the original's end."""
         desk = self._desk
-        reference = optional(message, "reference")
         reasons = self._judge.invalid_replacement(message)
         if reasons is not None:
-            invalid = seto.OrderInvalid(seq=seq, reasons=reasons, reference=reference)
+            invalid = seto.OrderInvalid(seq=seq, reasons=reasons, reference=optional(message, "reference"))
             work.messages.append(ToRequester(invalid))
             return
         original = account.orders.get(message.orig_order_id)
         reason = self._judge.replacing(original, message)
-        if original is None or reason is not None:
-            rejected = seto.OrderCancelRejected(
-                orig_order_id=message.orig_order_id,
-                reason=reason,
-                reference=reference,
-                **desk.answers.identity(original),
-            )
-            desk.tell(work, account, rejected, work.session if original is None else original.session)
+        if reason is not None:
+            self._refusals.reject(account, message, seq, reason, work)
             return
+        assert original is not None
         desk.take_out(original, work)
         desk.end(original, "replaced")
         self._place_replacement(self._replacement(original, message, seq, work), original, work)
@@ -160,7 +146,7 @@ class Placing:
             "order_id": order.order_id,
             "orig_order_id": original.order_id,
             "reference": order.reference,
-            **desk.answers.identity(order),
+            **identity(order),
         }
         desk.tell_owner(work, order, seto.OrderPendingReplace(**terms, **common))
         reason = self._refusals.replacement_reason(account) or self._judge.replacement(order)

@@ -1,8 +1,7 @@
-"""Refusals that have nothing to do with the request itself: forced on purpose, or over a limit.
+"""Rejections: each request about orders has its own, each rejection its own reasons and fields.
 
-Every request of an order has its own rejection, every rejection its own reasons. ``RejectionForm`` says
-which, so that one can be made for any of them with the fields that link it to its request (fact sheet
-3.2).
+``RejectionForm`` says which, so that one can be made for any request, with the fields that link it to that
+(fact sheet 3.2): for what is wrong with the request, because it is over a limit, or forced on purpose.
 """
 
 from __future__ import annotations
@@ -10,13 +9,13 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 from google.protobuf.message import Message
 
 from smarkets_pool.exceptions import UsageError
 from smarkets_pool.exchange.accounts import ExchangeAccount
-from smarkets_pool.exchange.engine.answers import optional
+from smarkets_pool.exchange.engine.answers import identity, optional
 from smarkets_pool.exchange.engine.desk import Desk
 from smarkets_pool.exchange.engine.effects import ToRequester, Work
 from smarkets_pool.exchange.orders import Order
@@ -61,7 +60,7 @@ def _cancel(message: seto.OrderCancel, _seq: int, order: Order | None) -> dict[s
     return {
         "order_id": message.order_id,
         "reference": optional(message, "reference"),
-        **_place(order),
+        **identity(order),
     }
 
 
@@ -69,7 +68,7 @@ def _replace(message: seto.OrderCancelReplace, _seq: int, order: Order | None) -
     return {
         "orig_order_id": message.orig_order_id,
         "reference": optional(message, "reference"),
-        **_place(order),
+        **identity(order),
     }
 
 
@@ -84,17 +83,6 @@ def _reduce(message: seto.OrderQuantityReduce, _seq: int, order: Order | None) -
 
 def _cancel_all(message: seto.OrderCancelAll, _seq: int, _order: Order | None) -> dict[str, Any]:
     return {"reference": optional(message, "reference")}
-
-
-def _place(order: Order | None) -> dict[str, Any]:
-    if order is None:
-        return {}
-    return {
-        "market_id": order.market_id,
-        "contract_id": order.contract_id,
-        "side": order.side,
-        "label": order.label,
-    }
 
 
 #: Payload name without layer -> how it is refused.
@@ -140,12 +128,21 @@ _REQUESTS: dict[type[Message], str] = {
 # --- those that wait ---------------------------------------------------------------------------
 
 
+@dataclass(slots=True)
+class _Ordered:
+    """A refusal that waits for its requests, so many times."""
+
+    form: RejectionForm
+    reason: int
+    times: int
+
+
 class Refusals:
-    """The refusals an operator has ordered, and those of a throttle."""
+    """Says no: to what is wrong, to what is too much, and to what an operator has ordered it to."""
 
     def __init__(self, desk: Desk) -> None:
         self._desk = desk
-        self._waiting: dict[tuple[str, str], deque[tuple[RejectionForm, int]]] = {}
+        self._waiting: dict[tuple[str, str], deque[_Ordered]] = {}
 
     def order_next(self, account: ExchangeAccount, request: str, reason: str, times: int) -> None:
         """Refuse the account's next ``times`` requests of that kind for that reason.
@@ -162,31 +159,33 @@ class Refusals:
             form = _INVALID
         elif request == "order_cancel_replace" and reason.startswith("replacement:"):
             form, reason = _REPLACEMENT, reason.removeprefix("replacement:")
-        number = form.number(reason)
-        self._waiting.setdefault((account.username, request), deque()).extend([(form, number)] * times)
+        ordered = _Ordered(form, form.number(reason), times)
+        self._waiting.setdefault((account.username, request), deque()).append(ordered)
 
     def refuse(self, account: ExchangeAccount, message: Message, seq: int, work: Work) -> bool:
         """Answer a request with the refusal that waits for it, if one does."""
-        request = _REQUESTS.get(type(message), "")
-        waiting = self._waiting.get((account.username, request))
-        if not waiting or waiting[0][0] is _REPLACEMENT:
+        ordered = self._take(account, _REQUESTS.get(type(message), ""), of_replacement=False)
+        if ordered is None:
             return False
-        form, number = waiting.popleft()
-        if form is _INVALID:
-            fields = form.fields(message, seq, None)
-            invalid = seto.OrderInvalid(reasons=[seto.OrderInvalidReason.Name(number)], **fields)
+        if ordered.form is _INVALID:
+            fields = _INVALID.fields(message, seq, None)
+            invalid = seto.OrderInvalid(reasons=[seto.OrderInvalidReason.Name(ordered.reason)], **fields)
             work.messages.append(ToRequester(invalid))
         else:
-            self._reject(account, message, seq, form, number, work)
+            self.reject(account, message, seq, ordered.reason, work)
         return True
 
     def replacement_reason(self, account: ExchangeAccount) -> seto.OrderCancelReplaceRejectedReason | None:
         """The refusal that waits for a new order in place of an old one."""
-        waiting = self._waiting.get((account.username, "order_cancel_replace"))
-        if not waiting or waiting[0][0] is not _REPLACEMENT:
+        ordered = self._take(account, "order_cancel_replace", of_replacement=True)
+        return None if ordered is None else cast("seto.OrderCancelReplaceRejectedReason", ordered.reason)
+
+    def _take(self, account: ExchangeAccount, request: str, *, of_replacement: bool) -> _Ordered | None:
+        waiting = self._waiting.get((account.username, request))
+        if not waiting or (waiting[0].form is _REPLACEMENT) != of_replacement:
             return None
-        number: Any = waiting.popleft()[1]
-        return number  # type: ignore[no-any-return]
+        waiting[0].times -= 1
+        return waiting[0] if waiting[0].times else waiting.popleft()
 
     def throttled(self, account: ExchangeAccount, message: Message, seq: int, work: Work) -> bool:
         """Reject a request as over the limit; False if it has no rejection at all.
@@ -198,20 +197,21 @@ class Refusals:
             return False
         known = form.message is not seto.OrderCancelAllRejected
         reason = "THROTTLE_EXCEEDED" if known else "UNKNOWN_ERROR"
-        self._reject(account, message, seq, form, form.number(reason), work)
+        self.reject(account, message, seq, form.number(reason), work)
         return True
 
-    def _reject(
-        self,
-        account: ExchangeAccount,
-        message: Message,
-        seq: int,
-        form: RejectionForm,
-        reason: int,
-        work: Work,
-    ) -> None:
+    def reject(self, account: ExchangeAccount, message: Message, seq: int, reason: int, work: Work) -> None:
+        """Answer a request with its rejection, for the reason of that number."""
+        form = REJECTIONS[_REQUESTS[type(message)]]
         named: Any = message
         order_id = getattr(named, "order_id", 0) or getattr(named, "orig_order_id", 0)
         order = account.orders.get(order_id)
-        rejection = form.message(reason=reason, **form.fields(message, seq, order))
+        fields = form.fields(message, seq, order)
+        if (
+            reason == seto.ORDER_REJECTED_SERVICE_TEMPORARILY_UNAVAILABLE
+            and form is REJECTIONS["order_create"]
+        ):
+            # Whoever answers for a backend that is away does not know the request's number (fact sheet 3.5).
+            del fields["seq"]
+        rejection = form.message(reason=reason, **fields)
         self._desk.tell(work, account, rejection, work.session if order is None else order.session)
