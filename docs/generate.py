@@ -27,6 +27,7 @@ from smarkets_pool.config.keys import field_texts
 from smarkets_pool.exchange import ActivitySettings, EmbeddedExchange, ExchangeSettings
 from smarkets_pool.exchange.control import Control
 from smarkets_pool.exchange.faults import FAULTS, Parameter
+from smarkets_pool.exchange.flood import MESSAGES, Flood
 from smarkets_pool.pool.delivery import LIFECYCLE, MARKET_NAMES, NEVER_DELIVERED
 from smarkets_pool.protocol import State
 from smarkets_pool.protocol.states import TRANSITIONS
@@ -162,6 +163,12 @@ def activity_settings() -> str:
     return _fields(ActivitySettings)
 
 
+def flood_settings() -> str:
+    """The fields of ``Flood``, and the messages it can have."""
+    messages = ", ".join(f"`{name}`" for name in MESSAGES)
+    return f"{_fields(Flood)}\nMessages: {messages}.\n"
+
+
 def _fields(settings: Any) -> str:
     texts = field_texts(settings.__doc__ or "")
     rows = ["| field | default | what |", "|---|---|---|"]
@@ -263,6 +270,7 @@ PARTS: dict[str, Callable[[], str]] = {
     "python-settings": python_settings,
     "exchange-settings": exchange_settings,
     "activity-settings": activity_settings,
+    "flood-settings": flood_settings,
     "control-commands": control_commands,
     "exchange-faults": exchange_faults,
     "commands": commands,

@@ -21,7 +21,6 @@ import contextlib
 import dataclasses
 import hashlib
 import json
-import logging
 import os
 import pathlib
 import sqlite3
@@ -36,7 +35,7 @@ import gevent.event
 from gevent.threadpool import ThreadPool
 from google.protobuf.message import DecodeError
 
-from smarkets_pool.exceptions import ConfigError, UsageError
+from smarkets_pool.exceptions import ConfigError, Error, UsageError
 from smarkets_pool.exchange.engine import Change, Engine, Operated
 from smarkets_pool.exchange.settings import ExchangeSettings
 from smarkets_pool.logs import PlaceLog
@@ -258,11 +257,9 @@ class StateFile:
         if self._engine is not None:
             self._engine.on_change = None
         self._engine = engine
+        self._known_accounts = len(engine.accounts)
         if from_the_beginning:
-            self._add("reset")
-            self._known_accounts = len(self.identity.logins)
-        else:
-            self._known_accounts = len(engine.accounts)
+            self._try(self._add, "reset")
         engine.on_change = self._note
 
     def start(self) -> None:
@@ -312,20 +309,26 @@ class StateFile:
     # --- in the hub ---
 
     def _note(self, change: Change) -> None:
-        if self.failure is not None:
-            return
-        try:
-            self._note_accounts()
-            if isinstance(change, Operated):
-                data = json.dumps(dict(change.arguments)).encode()
-                self._add("operate", change.now_us, "", change.verb, data)
-            else:
-                kind = "throttled" if change.throttled else "request"
-                name = message_name(type(change.message)) or ""
-                data = change.message.SerializePartialToString()
-                self._add(kind, change.now_us, change.username, name, data, str(change.seq), change.session)
-        except Exception as error:  # noqa: BLE001 - the change was made, and whoever asked has to hear of it
-            self._fail(f"{change!r} cannot be written: {error!r}")
+        self._try(self._add_change, change)
+
+    def _try(self, add: Callable[..., None], *what: Any) -> None:
+        """Nothing is noted behind a change that could not be, and whoever made it goes on."""
+        if self.failure is None:
+            try:
+                add(*what)
+            except Exception as error:  # noqa: BLE001 - whatever it is, it must not end in silence
+                self._fail(f"{what[0]!r} cannot be written: {error!r}")
+
+    def _add_change(self, change: Change) -> None:
+        self._note_accounts()
+        if isinstance(change, Operated):
+            data = json.dumps(dict(change.arguments)).encode()
+            self._add("operate", change.now_us, "", change.verb, data)
+        else:
+            kind = "throttled" if change.throttled else "request"
+            name = message_name(type(change.message)) or ""
+            data = change.message.SerializePartialToString()
+            self._add(kind, change.now_us, change.username, name, data, str(change.seq), change.session)
 
     def _note_accounts(self) -> None:
         """Accounts that were not there at the beginning, such as those of house traders."""
@@ -349,8 +352,7 @@ class StateFile:
         session: str = "",
     ) -> None:
         if len(self._waiting) >= MAX_WAITING:
-            self._fail(f"{MAX_WAITING} changes wait to be written: the disk does not answer")
-            return
+            raise Error(f"{MAX_WAITING} others wait for the disk")
         self._number += 1
         self._waiting.append((self._number, kind, now_us, account, name, data, seq, session))
         self._wake.set()
@@ -358,7 +360,7 @@ class StateFile:
     def _fail(self, why: str) -> None:
         """Note nothing more; what waits is still written if it can be, since a log may end anywhere."""
         self.failure = why
-        _log.log(logging.ERROR, None, "the state file %s is not kept any more: %s", self.path, why)
+        _log.exception(None, "the state file %s is not kept any more: %s", self.path, why)
 
     # --- in a greenlet, and in the thread it has ---
 
