@@ -4,7 +4,7 @@ Usage: ``python run.py VENDOR_PYTHON NEWER_PYTHON``, run by the interpreter that
 VENDOR_PYTHON is of a venv with what the SDK was made for, NEWER_PYTHON of one with a newer protobuf and, if
 the machine has one, Python >= 3.12. The steps:
 
-* a whole program of the SDK against ``smarkets-pool exchange --no-tls``;
+* a program of the SDK that says all its API can say, against ``smarkets-pool exchange``, plain and over TLS;
 * the program of ``examples/moving``, before and after it was moved: the same lines;
 * the SDK's public names are those of ``tests/data/vendor_names.tsv``;
 * the SDK fails every row of ``tests/vendor/defects.py``, so that each of them proves something.
@@ -37,7 +37,16 @@ STOP_LIMIT = 10.0
 RUN_LIMIT = 180.0
 
 NAMES = ROOT / "tests" / "data" / "vendor_names.tsv"
+SCHEMA = ROOT / "tests" / "data" / "schema.tsv"
 MOVING = ROOT / "examples" / "moving"
+#: How the exchange of the whole program is started; it knows these figures.
+WHOLE = (
+    *("--control", "0", "--accounts", "4", "--markets", "24", "--contracts", "3", "--heartbeat", "1"),
+    *("--setting", "silence_limit=8", "--setting", "login_timeout=2"),
+    *("--setting", "managed_pending_ms=4000"),
+)
+#: Ends with 1 if TLS as the SDK does it is there.
+HAS_WRAP_SOCKET = "import ssl; raise SystemExit(hasattr(ssl, 'wrap_socket'))"
 
 #: A newer protobuf runs the SDK's code only this way; how it fails otherwise is row 3.
 PURE_PYTHON = {"PROTOCOL_BUFFERS_PYTHON_IMPLEMENTATION": "python"}
@@ -47,19 +56,16 @@ PURE_PYTHON = {"PROTOCOL_BUFFERS_PYTHON_IMPLEMENTATION": "python"}
 
 
 @contextlib.contextmanager
-def exchange(folder: pathlib.Path) -> Iterator[pathlib.Path]:
+def exchange(*options: str) -> Iterator[pathlib.Path]:
     """An exchange in a process of its own; gives its ready file.
 
     Raises:
         RuntimeError: it did not come up, or did not end in order.
     """
-    ready = folder / "ready.json"
-    process = subprocess.Popen(
-        [
-            *(sys.executable, "-m", "smarkets_pool", "exchange"),
-            *("--no-tls", "--port", "0", "--ready-file", str(ready)),
-        ]
-    )
+    folder = tempfile.TemporaryDirectory()
+    ready = pathlib.Path(folder.name) / "ready.json"
+    program = [sys.executable, "-m", "smarkets_pool", "exchange"]
+    process = subprocess.Popen([*program, "--port", "0", "--ready-file", str(ready), *options])
     try:
         deadline = time.monotonic() + START_LIMIT
         while not ready.exists():
@@ -75,6 +81,8 @@ def exchange(folder: pathlib.Path) -> Iterator[pathlib.Path]:
             process.kill()
             process.wait()
             raise RuntimeError(f"the exchange did not end within {STOP_LIMIT} s") from None
+        finally:
+            folder.cleanup()
     if status:
         raise RuntimeError(f"the exchange ended with status {status}")
 
@@ -82,13 +90,24 @@ def exchange(folder: pathlib.Path) -> Iterator[pathlib.Path]:
 # --- steps ----------------------------------------------------------------------------------------
 
 
-def whole_program(vendor: str, ready: pathlib.Path) -> bool:
-    """The SDK's program runs through."""
-    return subprocess.run([vendor, HERE / "vendor_program.py", ready], timeout=RUN_LIMIT).returncode == 0
+def whole_program(vendor: str, *options: str) -> bool | None:
+    """The SDK's program runs through; None over TLS if the SDK cannot do that on this Python."""
+    if "--no-tls" not in options and not subprocess.run([vendor, "-c", HAS_WRAP_SOCKET]).returncode:
+        print("*** NOT SHOWN: no Python < 3.12 was found, and from there on the SDK's TLS cannot start ***")
+        return None
+    with exchange(*WHOLE, *options) as ready:
+        program = [vendor, HERE / "vendor_program.py", ready, SCHEMA]
+        return subprocess.run(program, timeout=RUN_LIMIT).returncode == 0
 
 
-def moved_program(vendor: str, ready: pathlib.Path) -> bool | None:
+def moved_program(vendor: str) -> bool | None:
     """``before.py`` with the SDK and its successors with this package say the same; None without them."""
+    with exchange("--no-tls") as ready:
+        return all_moved(vendor, ready)
+
+
+def all_moved(vendor: str, ready: pathlib.Path) -> bool | None:
+    """The same with an exchange that is there."""
     said: dict[str, list[str]] = {}
     for name, python in (("before.py", vendor), ("after.py", sys.executable), ("pooled.py", sys.executable)):
         program = MOVING / name
@@ -152,7 +171,7 @@ def attempt(title: str, step: Callable[..., bool | None], *arguments: Any) -> bo
     print(f"\n=== {title} ===", flush=True)
     try:
         return step(*arguments)
-    except (OSError, subprocess.SubprocessError) as error:
+    except (OSError, RuntimeError, subprocess.SubprocessError) as error:
         print(f"FAILED: {error}")
         return False
 
@@ -161,13 +180,10 @@ def main() -> int:
     """Run the steps one after the other."""
     vendor, newer = sys.argv[1:]
     results: dict[str, bool | None] = {}
-    with tempfile.TemporaryDirectory() as folder, exchange(pathlib.Path(folder)) as ready:
-        results["program"] = attempt(
-            f"the SDK's program against the exchange ({versions(vendor)})", whole_program, vendor, ready
-        )
-        results["moving"] = attempt(
-            "the same program before and after its move", moved_program, vendor, ready
-        )
+    title = f"the SDK's program against the exchange ({versions(vendor)})"
+    results["program"] = attempt(title, whole_program, vendor, "--no-tls")
+    results["program over TLS"] = attempt("the same over TLS", whole_program, vendor)
+    results["moving"] = attempt("a program before and after its move", moved_program, vendor)
     results["names"] = attempt("the SDK's public names", names, vendor)
     for name, python, which, environment in (
         ("defects", vendor, "old", {}),
