@@ -16,6 +16,7 @@ except ModuleNotFoundError as _error:
 from smarkets_pool.exchange.activity import ActivitySettings
 from smarkets_pool.exchange.embedded import EmbeddedExchange, Login
 from smarkets_pool.exchange.exchange import Exchange
+from smarkets_pool.exchange.flood import Flood
 from smarkets_pool.exchange.settings import ExchangeSettings
 from smarkets_pool.exchange.truth import Truth, TruthEvent
 
@@ -24,6 +25,7 @@ __all__ = [
     "EmbeddedExchange",
     "Exchange",
     "ExchangeSettings",
+    "Flood",
     "Login",
     "Truth",
     "TruthEvent",
