@@ -9,7 +9,7 @@ COVERED := tests/wire tests/protocol
 # About half of the time that all tests take.
 OUTSIDE := tests/pool tests/cli tests/exchange_live tests/secrets
 
-.PHONY: help demo test test-inside test-outside check docs format interop fleet flood activity matrix typed proto clean
+.PHONY: help demo test test-inside test-outside check docs format interop fuzz fleet flood activity matrix typed proto clean
 
 help:
 	@echo "make demo      fifty accounts on the embedded exchange: log in, trade, lose connections, come back"
@@ -17,6 +17,7 @@ help:
 	@echo "make check     lint, format, types, import direction, exports, documents"
 	@echo "make docs      make the generated parts of the documents anew, then check every code block"
 	@echo "make interop   the vendor's SDK against the embedded exchange, and its defects shown (its own venvs)"
+	@echo "make fuzz      bad input for FUZZ_SECONDS (600): cases without sockets, and a siege over real ones"
 	@echo "make fleet     what 1,000 accounts cost: time until all are up, memory, CPU while idle"
 	@echo "make activity  ten minutes of house traders: whether the exchange's memory stays flat, and its CPU"
 	@echo "make flood     the exchange's frames per second beside the pool's, for 1 and for 1,000 connections"
@@ -79,6 +80,20 @@ interop: $(VENV)/.installed-demo $(INTEROP_VENVS:=/.installed)
 	.venv-interop-newer/bin/python -m pip install -q -r tests/interop/requirements-newer.txt
 	touch $@
 
+# --- bad input ----------------------------------------------------------------------------------
+# What is found is written to .fuzz, with the command that plays it again. Without a wheel of atheris for this
+# Python the cases come from a seed, and not from what earlier ones reached.
+FUZZ_SECONDS ?= 600
+
+fuzz: $(VENV)/.installed-dev .venv-fuzz/.installed
+	$(RUN) -m tests.fuzz.run $(FUZZ_SECONDS) .venv-fuzz/bin/python
+
+.venv-fuzz/.installed: tests/fuzz/requirements.txt pyproject.toml
+	$(PYTHON) -m venv --clear .venv-fuzz
+	.venv-fuzz/bin/python -m pip install -q -e '.[all]' coverage
+	-.venv-fuzz/bin/python -m pip install -q --only-binary :all: -r tests/fuzz/requirements.txt
+	touch $@
+
 # --- figures ------------------------------------------------------------------------------------
 fleet: $(VENV)/.installed-demo
 	$(RUN) benchmarks/fleet.py
@@ -123,5 +138,5 @@ $(VENV)/.installed-dev: pyproject.toml
 	touch $@ $(VENV)/.installed-demo
 
 clean:
-	rm -rf .venv $(INTEROP_VENVS) .venv-matrix .venv-proto
-	rm -rf .coverage .mypy_cache .ruff_cache .hypothesis build dist *.egg-info
+	rm -rf .venv $(INTEROP_VENVS) .venv-fuzz .venv-matrix .venv-proto
+	rm -rf .fuzz .coverage .mypy_cache .ruff_cache .hypothesis build dist *.egg-info

@@ -62,6 +62,7 @@ VARIANTS: tuple[tuple[str, tuple[Any, ...]], ...] = (
     ("throttle_enforced", (False,)),
     ("throttle_unanswered", ("silence",)),
     ("max_frame_size", (4_096, 65_536)),
+    ("out_buffer_limit", (16_384,)),
     ("account_sequence_32", (False,)),
     ("exposure_sign", ("positive",)),
 )
