@@ -169,3 +169,16 @@ def test_what_waits_can_be_seen_and_taken_back() -> None:
     assert faults.clear("ann") == 1
     assert faults.clear() == 2
     assert faults.waiting() == []
+
+
+def test_what_is_over_waits_no_more() -> None:
+    """A refusal for a while is gone when that is over, whether or not anybody was refused."""
+    floor = Floor()
+    floor.exchange.faults.refuse_login("ann", seconds=5)
+    floor.exchange.faults.refuse_connection(seconds=3)
+    assert len(floor.exchange.faults.waiting()) == 2
+    floor.wait(3)
+    assert floor.exchange.faults.waiting() == ["refuse_login account=ann seconds=5"]
+    assert not floor.exchange.faults.refuses_connection()
+    floor.wait(2)
+    assert floor.exchange.faults.waiting() == []

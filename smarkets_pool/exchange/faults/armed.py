@@ -98,18 +98,23 @@ class Armed:
         """
         if not self.may_hit(account):
             return None
+        self.expire(now)
         for plan in self.plans(account):
             if plan.name not in names:
                 continue
-            if plan.until is not None and now >= plan.until:
-                self.remove(plan)
-            elif not frame or plan.matches(frame):
+            if not frame or plan.matches(frame):
                 if plan.left is not None:
                     plan.left -= 1
                     if plan.left <= 0:
                         self.remove(plan)
                 return plan
         return None
+
+    def expire(self, now: float) -> None:
+        """Forget those that are over."""
+        for plan in self.plans():
+            if plan.until is not None and now >= plan.until:
+                self.remove(plan)
 
     def remove(self, plan: Plan) -> None:
         """Take one back."""

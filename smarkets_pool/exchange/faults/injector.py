@@ -112,6 +112,7 @@ class Faults:
 
     def waiting(self) -> list[str]:
         """The text forms of what waits for its moment, oldest first."""
+        self._armed.expire(self._clock())
         return [str(plan) for plan in self._armed.plans()]
 
     def clear(self, account: str | None = None) -> int:
