@@ -110,7 +110,7 @@ def fit(function: Callable[..., Any], name: str, arguments: Mapping[str, Any]) -
 
 def _fitted(value: Any, kind: Any, what: str) -> Any:
     choices = typing.get_args(kind)
-    if isinstance(kind, types.UnionType):
+    if typing.get_origin(kind) in (types.UnionType, typing.Union):  # the second is Python 3.10's
         if value is None and type(None) in choices:
             return None
         (kind,) = (choice for choice in choices if choice is not type(None))
