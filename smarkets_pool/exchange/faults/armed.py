@@ -98,9 +98,8 @@ class Armed:
         """
         if not self.may_hit(account):
             return None
-        self.expire(now)
         for plan in self.plans(account):
-            if plan.name not in names:
+            if plan.name not in names or (plan.until is not None and now >= plan.until):
                 continue
             if not frame or plan.matches(frame):
                 if plan.left is not None:
