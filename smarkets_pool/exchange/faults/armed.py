@@ -99,9 +99,9 @@ class Armed:
         if not self.may_hit(account):
             return None
         for plan in self.plans(account):
-            if plan.name not in names or (plan.until is not None and now >= plan.until):
-                continue
-            if not frame or plan.matches(frame):
+            if plan.until is not None and now >= plan.until:
+                self.remove(plan)
+            elif plan.name in names and (not frame or plan.matches(frame)):
                 if plan.left is not None:
                     plan.left -= 1
                     if plan.left <= 0:
