@@ -90,6 +90,7 @@ def test_what_cannot_be_read_may_be_answered_with_a_logout(number: int | None, s
     """unreadable_frame="logout": one without a reason, numbered, and the end."""
     caller = Floor(unreadable_frame="logout").caller(number)
     assert caller.feed(data) == [f"{seq} logout"]
+    assert caller.payloads[-1].eto_payload.HasField("logout")
     assert not caller.payloads[-1].eto_payload.logout.HasField("reason")
     assert caller.peer.finished
 

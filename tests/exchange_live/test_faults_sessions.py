@@ -270,11 +270,24 @@ def test_unknown_type() -> None:
     (payload,) = (seto.Payload.FromString(body) for body in cut(data))
     assert not payload.HasField("type")
     assert (payload.eto_payload.seq, payload.eto_payload.is_replay) == (3, False)
+    assert payload.eto_payload.HasField("is_replay")  # as on whatever the exchange sends
     caller.side.receive_data(data)
     assert caller.side.next_event(floor.now).name == "seto.unknown"
     assert caller.send(buy()) == ["4 order_accepted"]
     assert caller.feed(replay(3, 3)) == ["3 gapfill replay", "4 order_accepted replay"]
     assert truth(floor) == [("unknown_type", "ann", "type 127")]
+
+
+def test_an_unknown_type_puts_the_heartbeat_off() -> None:
+    """It is a payload like any other in that."""
+    floor, caller = armed()
+    floor.wait(3.0)
+    floor.exchange.faults.unknown_type("ann")
+    caller.peer.data_to_send()
+    floor.wait(4.9)
+    assert caller.heard() == []
+    floor.wait(0.1)
+    assert caller.heard() == ["4 heartbeat"]
 
 
 @pytest.mark.parametrize("name", ["garbage", "oversize", "unparsable", "unknown_type"])
