@@ -19,6 +19,17 @@ __all__ = ["Figures", "play"]
 MOST_STEPS = 60
 MOST_STRANGERS = 6
 
+#: Markets and their contracts; the last market is a case's own.
+PLACES = ((1, 2), (1, 2), (1, 2), (3, 4), (5, 6), (5, 7))
+REFUSALS = (
+    ("order_create", "CAPACITY_REACHED"),
+    ("order_create", "INVALID_PRICE"),
+    ("order_cancel", "TOO_LATE"),
+    ("order_cancel_all", "UNKNOWN_ERROR"),
+    ("order_quantity_reduce", "CAPACITY_REACHED"),
+    ("order_cancel_replace", "LIMIT_EXCEEDED"),
+    ("order_cancel_replace", "replacement:TOO_LATE"),
+)
 #: Faults that hit the witnesses too, or need a server.
 FOR_EVERYBODY = ("certificate", "mass_disconnect", "refuse_connection", "restart")
 
@@ -96,6 +107,7 @@ def play(data: bytes, figures: Figures) -> None:
     """
     choices = Choices(data)
     with Stage(**_settings(choices)) as stage:
+        stage.operate("add_market", market_id=5, contracts=[6, 7])
         player = _Player(stage, choices)
         for _ in range(MOST_STEPS):
             if choices.are_over:
@@ -130,7 +142,13 @@ class _Player:
         self._steps = (
             # What ends a connection at once is rare, or nothing would get far.
             *([self._honest_frame] * 10 + [self._several_frames] * 4 + [self._replay] * 3),
-            *([self._witness] * 4 + [self._staff] * 4 + [self._wait] * 2 + [self._connect_and_login] * 2),
+            *(
+                [self._witness] * 4
+                + [self._match] * 3
+                + [self._staff] * 4
+                + [self._wait] * 2
+                + [self._connect_and_login] * 2
+            ),
             *(self._repeat, self._repeat, self._part_of_a_frame, self._wrong_number, self._second_login),
             *(self._spoilt_frame, self._raw, self._huge_length),
             *(self._connect, self._hang_up, self._stop_listening, self._fault, self._fault),
@@ -267,35 +285,64 @@ class _Player:
 
     def _staff(self) -> None:
         choices, known = self._choices, self._stage.known
-        market_id, contract_id = choices.pick(((1, 2), (3, 4), (1, 4)))
-        account = choices.pick(("ann", "bob", "eve", "mal"))
-        order_id = choices.pick(known.orders) if known.orders else 0
+        market_id, contract_id = choices.pick(PLACES)
+        market = {"market_id": market_id}
+        place = {**market, "contract_id": contract_id}
+        account = {"account": choices.pick(("ann", "bob", "eve", "mal"))}
+        order = {"order_id": choices.pick(known.orders) if known.orders else 0}
         trades = [trade for market in self._stage.exchange.engine.markets.values() for trade in market.trades]
-        trade_id = choices.pick(trades) if trades else 0
+        trade = {"trade_id": choices.pick(trades) if trades else 0}
+        factor = 1 + choices.byte() * 39
+        state = {"state": choices.pick(("OPEN", "LIVE", "HALTED", "NEW", "OPEN"))}
+        request, reason = choices.pick(REFUSALS)
         verbs: tuple[tuple[str, dict[str, object]], ...] = (
-            ("set_market_state", {"market_id": market_id, "state": choices.pick(("OPEN", "LIVE", "HALTED"))}),
-            ("set_managed", {"market_id": market_id, "managed": choices.one_in(2)}),
-            ("add_market", {"market_id": market_id, "contracts": [contract_id]}),
-            ("remove_market", {"market_id": market_id}),
-            ("settle", {"market_id": market_id, "winners": [contract_id]}),
-            ("settle_contract", {"market_id": market_id, "contract_id": contract_id, "won": False}),
+            ("set_market_state", {**market, **state}),
+            ("set_market_state", {**market, "state": "OPEN"}),
+            ("set_contract_state", {**place, **state}),
+            ("set_contract_state", {**place, "state": "OPEN"}),
+            ("set_managed", {**market, "managed": choices.one_in(2)}),
+            ("set_managed", {**market, "managed": True}),
+            ("reduce", {**place, "factor": factor, "kind": choices.pick(("PRICE", "QUANTITY"))}),
+            ("void_order", order),
+            ("cancel_order", order),
+            ("void_trade", trade),
+            ("void_trade", trade),
+            ("confirm_trade", trade),
+            ("cancel_all", {**account, "market_id": choices.pick((None, 1, 5))}),
+            ("suspend_trading", account),
+            ("resume_trading", choices.pick((account, {}))),
+            ("suspend_account", account),
+            ("restore_account", account),
             (
-                "reduce",
-                {"market_id": market_id, "contract_id": contract_id, "factor": 1 + choices.byte() * 39},
+                "set_limits",
+                {**account, "exposure": choices.pick((None, "1.00")), "stake": choices.pick((None, "5"))},
             ),
-            ("void_market", {"market_id": market_id}),
-            ("void_contract", {"market_id": market_id, "contract_id": contract_id}),
-            ("void_order", {"order_id": order_id}),
-            ("cancel_order", {"order_id": order_id}),
-            ("void_trade", {"trade_id": trade_id}),
-            ("confirm_trade", {"trade_id": trade_id}),
-            ("cancel_all", {"account": account}),
-            ("suspend_trading", {"account": account}),
-            ("resume_trading", {"account": account}),
+            ("refuse_next", {**account, "request": request, "reason": reason}),
             ("set_backend", {"up": not choices.one_in(4)}),
+            (
+                choices.pick(("settle", "settle_contract", "void_market", "void_contract", "remove_market")),
+                {},
+            ),
         )
         verb, arguments = choices.pick(verbs)
+        if not arguments:
+            self._end_of(verb, market_id, contract_id)
+        else:
+            self._stage.operate(verb, **arguments)
+
+    def _end_of(self, verb: str, market_id: int, contract_id: int) -> None:
+        """A market or a contract is over; one that is gone may come again."""
+        arguments: dict[str, object] = {"market_id": market_id}
+        if verb.endswith("contract"):
+            arguments["contract_id"] = contract_id
+        if verb == "settle":
+            arguments["winners"] = [contract_id]
+        elif verb == "settle_contract":
+            arguments["won"] = self._choices.one_in(2)
         self._stage.operate(verb, **arguments)
+        if verb == "remove_market":
+            contracts = [contract for market, contract in PLACES if market == market_id]
+            self._stage.operate("add_market", market_id=market_id, contracts=contracts)
 
     def _fault(self) -> None:
         """Something goes wrong on purpose for one of the strangers' accounts."""
@@ -342,14 +389,20 @@ class _Player:
             )
             witness.ask("order_cancel_replace", replacement)
 
-    def _order_of(self, witness: Witness) -> None:
+    def _match(self) -> None:
+        """The witnesses trade with each other, or with whoever was there before."""
+        for witness, side in zip(self._stage.witnesses, (seto.SIDE_BUY, seto.SIDE_SELL), strict=True):
+            self._order_of(witness, side=side, price=2500)
+
+    def _order_of(self, witness: Witness, *, side: int | None = None, price: int | None = None) -> None:
         choices = self._choices
+        market_id, contract_id = choices.pick(PLACES)
         order = seto.OrderCreate(
-            side=choices.pick((seto.SIDE_BUY, seto.SIDE_SELL)),
-            price=choices.pick((2500, 2499, 2501)),
+            side=side or choices.pick((seto.SIDE_BUY, seto.SIDE_SELL)),
+            price=price or choices.pick((2500, 2499, 2501)),
             quantity=choices.pick((10_000, 20_000, 100_000)),
-            market_id=choices.pick((1, 3)),
-            contract_id=choices.pick((2, 4)),
+            market_id=market_id,
+            contract_id=contract_id,
             tif=choices.pick((1, 2, 3, 4)),
         )
         witness.ask("order_create", order)

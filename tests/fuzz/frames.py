@@ -255,9 +255,9 @@ class Forger:
     def _number(self, name: str) -> int:
         choices, known = self._choices, self._known
         if name == "market_id":
-            return choices.pick((1, 1, 1, 1, 3, 3, 3, 9))
+            return choices.pick((1, 1, 1, 1, 3, 5, 5, 9))
         if name == "contract_id":
-            return choices.pick((2, 2, 2, 2, 2, 4, 4, 9))
+            return choices.pick((2, 2, 2, 2, 4, 6, 7, 9))
         if name in ("order_id", "orig_order_id"):
             return choices.pick(known.orders) if known.orders else choices.integer()
         if name in ("quantity", "new_quantity", "maq"):

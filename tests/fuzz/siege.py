@@ -1,8 +1,9 @@
 """Harm over real connections, beside clients that must notice nothing: ``python -m tests.fuzz.siege``.
 
-An exchange over TLS; a pool of good accounts that trade with each other all the time; and hostile visits,
-many at once, each of a kind that has its own function here. At the end the good accounts have had every event
-there was, in order, without a gap or a reconnect, and nothing of the visitors is left.
+An exchange, half of the time over TLS; a pool of good accounts that trade with each other all the time; and
+hostile visits, many at once, each of a kind that has its own function in ``visitors``. At the end the good
+accounts have had every event there was, in order, without a gap or a reconnect, and nothing of the visitors is
+left.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from gevent import monkey
 
 monkey.patch_all()
 
+import itertools
 import json
 import subprocess
 from typing import Any
@@ -57,13 +59,16 @@ class Tally:
     executions: int = 0
     lines: int = 0
     grown: int = 0
+    #: Seconds from an order to its answer, at worst.
+    slowest: float = 0.0
 
     def __str__(self) -> str:
         kinds = ", ".join(f"{count} {kind}" for kind, count in sorted(self.visits.items()))
         return (
             f"{sum(self.visits.values())} hostile visits ({kinds}); the good accounts sent {self.orders} "
             f"orders and had {self.events} events ({self.executions} executions), all in order and none "
-            f"missing; {self.lines} log lines; memory grew by {self.grown >> 20} MiB"
+            f"missing, the slowest answer after {self.slowest:.3f} s; {self.lines} log lines; memory grew by "
+            f"{self.grown >> 20} MiB"
         )
 
 
@@ -87,16 +92,18 @@ class _Lines(logging.Handler):
 class Siege:
     """One exchange, its good clients and its visitors; a context manager."""
 
-    def __init__(self, seed: int = 0) -> None:
+    def __init__(self, seed: int = 0, *, tls: bool = True) -> None:
         self.seed = seed
         self.tally = Tally()
         self.exchange = EmbeddedExchange(
             accounts=GOOD + HOSTILE,
+            tls=tls,
             settings=ExchangeSettings(login_timeout=LOGIN_TIMEOUT, out_buffer_limit=OUT_BUFFER),
         )
         self.heard: dict[str, list[int]] = {}
         self.trouble: list[Delivery] = []
         self.refused: list[Delivery] = []
+        self._asked: dict[tuple[str, int], float] = {}
         self._lines = _Lines()
         self._traders: list[Any] = []
 
@@ -126,6 +133,9 @@ class Siege:
     def _on_delivery(self, delivery: Delivery) -> None:
         if delivery.account_sequence:
             self.heard.setdefault(delivery.account, []).append(delivery.account_sequence)
+        if delivery.name == "seto.order_accepted":
+            asked = self._asked.pop((delivery.account, delivery.message.reference))
+            self.tally.slowest = max(self.tally.slowest, time.monotonic() - asked)
         if delivery.name in _TROUBLE:
             self.trouble.append(delivery)
         if delivery.name in ("seto.order_rejected", "seto.order_invalid"):
@@ -140,13 +150,15 @@ class Siege:
     def _trade(self, number: int) -> None:
         market_id = self.exchange.market_ids[-1]
         member = self.pool[f"good-{number}"]
-        while True:
+        for reference in itertools.count(1):
+            self._asked[member.name, reference] = time.monotonic()
             member.send(
                 seto.OrderCreate(
                     # Odd ones buy from even ones: none meets himself.
                     side=seto.SIDE_BUY if number % 2 else seto.SIDE_SELL,
                     price=2500,
                     quantity=1_000,
+                    reference=reference,
                     market_id=market_id,
                     contract_id=self.exchange.contract_ids[market_id][0],
                 )
@@ -162,6 +174,7 @@ class Siege:
         place = {
             "host": self.exchange.host,
             "port": self.exchange.port,
+            "tls": self.exchange.tls,
             "market_id": market_id,
             "logins": [
                 [login.username, login.password, login.token] for login in self.exchange.logins[GOOD:]
@@ -251,11 +264,12 @@ def main() -> int:
     parser.add_argument("--seconds", type=float, default=60.0)
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()
-    with Siege(arguments.seed) as siege:
-        siege.trade()
-        siege.assault(arguments.seconds)
-        siege.settle_accounts()
-        print(f"siege: {siege.tally}")
+    for tls in (True, False):
+        with Siege(arguments.seed, tls=tls) as siege:
+            siege.trade()
+            siege.assault(arguments.seconds / 2)
+            siege.settle_accounts()
+            print(f"siege {'over TLS' if tls else 'without TLS'}: {siege.tally}", flush=True)
     return 0
 
 

@@ -63,7 +63,9 @@ class Visitor:
         return connection
 
     def connect_tls(self, **options: Any) -> Any:
-        """A connection with its handshake done."""
+        """A connection with its handshake done, if the exchange wants any."""
+        if not self.place["tls"]:
+            return self.connect(**options)
         connection = self.context.wrap_socket(self.connect(**options))
         self._opened.append(connection)
         return connection
