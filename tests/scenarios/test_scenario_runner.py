@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.rig.scenario.framing import Frame, FrameCutter, framed
-from tests.rig.scenario.language import ScriptError, read_script
+from tests.rig.scenario.language import ScriptError, read_script, sides_tested
 from tests.rig.scenario.messages import ENUMS, KINDS
 from tests.rig.scenario.playing import play
 from tests.rig.scenario.report import ScenarioFailed
@@ -217,6 +217,7 @@ def test_what_a_program_cannot_do_is_told(text: str, said: str) -> None:
     [
         ("ann > pong x", "'x' is no field of pong"),
         ("ann > pingg", "there is no message 'pingg'; near it: ping"),
+        ("ann > bye 400000 @ 2500", "there is no message 'bye'; near it: buy"),
         ("ann > order_create colour=red", "order_create has no field 'colour'"),
         ("ann > eto.order_create", "there is no message 'eto.order_create'"),
         ("ann > ping kind=1", "ping has no field 'kind'; it has none"),
@@ -238,6 +239,12 @@ def test_a_mistake_of_a_script_is_told_with_its_line(text: str, said: str) -> No
     with pytest.raises(ScriptError, match=r"^try.session, line \d+: ") as caught:
         read_script(text, "try.session")
     assert said in str(caught.value)
+
+
+def test_a_script_with_a_mistake_is_played_all_the_same() -> None:
+    """So that it fails, once and alone."""
+    assert sides_tested("tests: pool, session\npool start") == ["pool", "session"]
+    assert sides_tested("tests: pool, session\nann sings") == ["exchange"]
 
 
 @pytest.mark.parametrize(

@@ -43,6 +43,7 @@ __all__ = [
     "Wait",
     "read_script",
     "script_at",
+    "sides_tested",
 ]
 
 Side = Literal["exchange", "session", "pool"]
@@ -231,6 +232,14 @@ def read_script(text: str, name: str = "script") -> Script:
     return Script(name, title, reader.head, reader.steps)
 
 
+def sides_tested(text: str) -> list[Side]:
+    """What a script says that it tests; of one that cannot be read the default, to fail there."""
+    try:
+        return read_script(text).head.tests
+    except ScriptError:
+        return Head().tests
+
+
 class _Reader:
     """Reads line by line."""
 
@@ -352,6 +361,8 @@ def message_of(words: list[str]) -> Message:
             **fields,
         }
         name, alone = "order_create", alone[3:]
+    # Before its fields: whoever misspelt the name has made no mistake there.
+    kind = None if name == "unknown" else kind_named(name)
     for word in alone:
         repeated = _TIMES.match(word)
         if word == "is_replay":
@@ -360,7 +371,6 @@ def message_of(words: list[str]) -> Message:
             times = int(repeated[1])
         else:
             raise Mistake(f"{word!r} is no field of {name}: write name=value")
-    kind = None if name == "unknown" else kind_named(name)
     if kind is not None:
         for key in fields:
             if key not in kind.fields and key not in ("is_replay", "eto.type"):

@@ -140,7 +140,7 @@ def kind_named(name: str) -> Kind:
     """
     kind = KINDS.get(name.partition(".")[2] or name)
     if kind is None or ("." in name and kind.name != name):
-        near = difflib.get_close_matches(name, KINDS, n=3)
+        near = difflib.get_close_matches(name, [*KINDS, "buy", "sell"], n=3)
         raise Mistake(f"there is no message {name!r}" + (f"; near it: {', '.join(near)}" if near else ""))
     return kind
 
