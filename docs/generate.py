@@ -207,7 +207,10 @@ def _written_parameter(parameter: Parameter) -> str:
 def commands() -> str:
     """The options of every command."""
     parts = []
-    for name, command in sorted(cli.commands.items()):
+    context = click.Context(cli)
+    for name in cli.list_commands(context):
+        command = cli.get_command(context, name)
+        assert command is not None
         parts += [
             f"### smarkets-pool {name}",
             "",

@@ -2,20 +2,36 @@
 
 from __future__ import annotations
 
+import importlib
 import logging
+from typing import cast
 
 import click
 
 from smarkets_pool import __version__
-from smarkets_pool.cli.control import control
-from smarkets_pool.cli.demo import demo
-from smarkets_pool.cli.exchange import exchange
-from smarkets_pool.cli.run import run
 
 __all__ = ["cli"]
 
+#: In ``smarkets_pool.cli`` each has a module of its name.
+_NAMES = ("control", "demo", "exchange", "run")
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+
+class _Commands(click.Group):
+    """Imports a command when it is asked for: ``control`` needs no exchange, and no demo."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Their names."""
+        return list(_NAMES)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """The command of a name, or None."""
+        if cmd_name not in _NAMES:
+            return None
+        home = importlib.import_module(f"smarkets_pool.cli.{cmd_name}")
+        return cast("click.Command", getattr(home, cmd_name))
+
+
+@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="smarkets-pool")
 @click.option("-v", "--verbose", count=True, help="Log more than errors: -v what happens, -vv every frame.")
 def cli(verbose: int) -> None:
@@ -24,9 +40,3 @@ def cli(verbose: int) -> None:
     logging.basicConfig(
         level=levels.get(verbose, logging.DEBUG), format="%(asctime)s %(levelname)s %(name)s: %(message)s"
     )
-
-
-cli.add_command(control)
-cli.add_command(demo)
-cli.add_command(exchange)
-cli.add_command(run)
