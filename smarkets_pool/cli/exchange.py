@@ -49,7 +49,7 @@ __all__ = ["exchange"]
     "--ready-file",
     type=click.Path(path_type=pathlib.Path, dir_okay=False),
     help="Written, mode 0600, once it listens, and removed at the end: where, and everybody's credentials, "
-    "as JSON.",
+    "as JSON. One that a killed exchange left is removed at the start.",
 )
 @click.option(
     "--config-file",
@@ -174,7 +174,9 @@ def exchange(
         gevent.signal_handler(number, over.set)
     try:
         if config_file is not None and config_file.exists():
-            raise ConfigError(f"the file {str(config_file)!r} is there already: remove it, or name another")
+            raise _is_there_already(config_file)
+        if ready_file is not None:
+            _remove_stale(ready_file)
         served = EmbeddedExchange(
             accounts=accounts,
             markets=markets,
@@ -267,6 +269,29 @@ def _write_private(path: pathlib.Path, text: str) -> None:
     except OSError as error:
         partial.unlink(missing_ok=True)
         raise ConfigError(f"the file {str(path)!r} cannot be written: {error.strerror}") from error
+
+
+def _remove_stale(path: pathlib.Path) -> None:
+    """Whoever waits for the ready file must not find that of an exchange that was killed.
+
+    An empty file holds nothing to lose; any other that is no ready file is somebody's own.
+    """
+    try:
+        text = path.read_bytes()
+    except OSError:
+        # There is none; or writing it will say what is wrong.
+        return
+    try:
+        found = json.loads(text or b"{}")
+    except ValueError:
+        raise _is_there_already(path) from None
+    if text and not (isinstance(found, dict) and {"host", "port", "accounts"} <= found.keys()):
+        raise _is_there_already(path)
+    path.unlink(missing_ok=True)
+
+
+def _is_there_already(path: pathlib.Path) -> ConfigError:
+    return ConfigError(f"the file {str(path)!r} is there already: remove it, or name another")
 
 
 def _remove_unchanged(path: pathlib.Path, text: str) -> None:

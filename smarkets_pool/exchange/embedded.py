@@ -50,6 +50,15 @@ def _new_logins(usernames: Sequence[str]) -> tuple[Login, ...]:
     )
 
 
+def _check(name: str, given: object, wanted: type) -> None:
+    """A table, or True, is what one tries first."""
+    if given is not None and not isinstance(given, wanted):
+        example = f"{wanted.__name__}(**{name})" if isinstance(given, dict) else f"{wanted.__name__}()"
+        raise UsageError(
+            f"{name} is {given!r} and must be an object of {wanted.__name__}, such as {name}={example}"
+        )
+
+
 class EmbeddedExchange:
     """An exchange on a free loopback port; use it as a context manager or call ``start`` and ``stop``.
 
@@ -71,6 +80,7 @@ class EmbeddedExchange:
             put beside it, as ``FILE.ca.pem``.
 
     Raises:
+        UsageError: ``settings``, ``activity`` or ``flood`` is something else than an object of its class.
         ConfigError: ``state`` cannot be used: another exchange has it, it is damaged, or it belongs to an
             exchange with other accounts, markets or settings. It was left as it is.
 
@@ -98,6 +108,9 @@ class EmbeddedExchange:
         flood: Flood | None = None,
         state: str | os.PathLike[str] | None = None,
     ) -> None:
+        _check("settings", settings, ExchangeSettings)
+        _check("activity", activity, ActivitySettings)
+        _check("flood", flood, Flood)
         if flood is not None and state is not None:
             raise UsageError("a flood has no books to keep: give flood or state, not both")
         if isinstance(accounts, int):

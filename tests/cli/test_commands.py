@@ -133,6 +133,28 @@ def test_a_ready_file_that_cannot_be_written_is_named(tmp_path: pathlib.Path) ->
     assert "Traceback" not in said.stderr
 
 
+@pytest.mark.parametrize("text", ["", '{"host": "127.0.0.1", "port": 1, "accounts": [], "tls": true}'])
+def test_a_ready_file_of_a_killed_exchange_is_removed_at_the_start(tmp_path: pathlib.Path, text: str) -> None:
+    """Before anything else can go wrong: who waits for the file is not led to where nobody listens."""
+    ready = tmp_path / "ready.json"
+    ready.write_text(text)
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        said = run("exchange", "--port", str(taken.getsockname()[1]), "--ready-file", str(ready))
+    assert "cannot listen" in said.stderr
+    assert not ready.exists()
+
+
+@pytest.mark.parametrize("text", ["my notes", "[1]", '{"host": "example.com"}', "\x00"])
+def test_a_file_that_is_no_ready_file_is_left_alone(tmp_path: pathlib.Path, text: str) -> None:
+    """Somebody's own file is named, and is as it was."""
+    path = tmp_path / "notes"
+    path.write_text(text)
+    said = run("exchange", "--port", "0", "--ready-file", str(path))
+    assert said.returncode == 1
+    assert f"the file {str(path)!r} is there already: remove it, or name another" in said.stderr
+    assert path.read_text() == text
+
+
 @pytest.mark.parametrize(
     "arguments",
     [("exchange", "--accounts", "0"), ("demo", "--seconds", "-1"), ("exchange", "--port", "x"), ("fly",)],
@@ -142,6 +164,21 @@ def test_bad_arguments_are_refused(arguments: tuple[str, ...]) -> None:
     said = run(*arguments)
     assert said.returncode == 2
     assert "Usage:" in said.stderr
+
+
+def test_control_imports_no_exchange(tmp_path: pathlib.Path) -> None:
+    """A script may ask often: the command does not wait for what it does not need."""
+    said = subprocess.run(
+        [sys.executable, "-X", "importtime", "-m", "smarkets_pool", "control", str(tmp_path / "ready.json")],
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert "cannot be read" in said.stderr
+    imported = {line.rpartition("|")[2].strip() for line in said.stderr.splitlines()}
+    assert "smarkets_pool.cli.control" in imported
+    unneeded = ("smarkets_pool.exchange", "smarkets_pool.pool", "smarkets_pool.cli.demo", "trustme", "google")
+    assert [name for name in imported if name.startswith(unneeded)] == []
 
 
 def test_the_demo_tells_its_story_and_leaves_no_process() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from smarkets_pool.exceptions import UsageError
@@ -29,6 +31,20 @@ def test_the_staff_works_on_the_exchange() -> None:
     assert market.is_over
     with pytest.raises(UsageError, match="over already"):
         exchange.staff.void_market(market_id)
+
+
+@pytest.mark.parametrize(
+    ("given", "sentence"),
+    [
+        ({"activity": True}, r"activity is True .* such as activity=ActivitySettings\(\)"),
+        ({"settings": {"netting": "market"}}, r"such as settings=ExchangeSettings\(\*\*settings\)"),
+        ({"flood": "heartbeat=1"}, r"flood is 'heartbeat=1' .* such as flood=Flood\(\)"),
+    ],
+)
+def test_what_is_no_object_of_settings_is_refused_in_words(given: dict[str, Any], sentence: str) -> None:
+    """Where it is given, and not by an error from the depth later."""
+    with pytest.raises(UsageError, match=sentence):
+        EmbeddedExchange(tls=False, **given)
 
 
 def test_the_staff_can_tell_anything_that_an_exchange_says() -> None:
