@@ -9,7 +9,7 @@ COVERED := tests/wire tests/protocol
 # About half of the time that all tests take.
 OUTSIDE := tests/pool tests/cli tests/exchange_live tests/secrets
 
-.PHONY: help demo test test-inside test-outside check docs format interop fuzz fleet flood activity matrix typed proto clean
+.PHONY: help demo test test-inside test-outside check docs format interop property fuzz fleet flood activity matrix typed proto clean
 
 help:
 	@echo "make demo      fifty accounts on the embedded exchange: log in, trade, lose connections, come back"
@@ -18,6 +18,7 @@ help:
 	@echo "make docs      make the generated parts of the documents anew, then check every code block"
 	@echo "make interop   the vendor's SDK against the embedded exchange, and its defects shown (its own venvs)"
 	@echo "make fuzz      bad input for FUZZ_SECONDS (600): cases without sockets, and a siege over real ones"
+	@echo "make property  the exchange in random play against a slow second opinion, for minutes"
 	@echo "make fleet     what 1,000 accounts cost: time until all are up, memory, CPU while idle"
 	@echo "make activity  ten minutes of house traders: whether the exchange's memory stays flat, and its CPU"
 	@echo "make flood     the exchange's frames per second beside the pool's, for 1 and for 1,000 connections"
@@ -93,6 +94,11 @@ fuzz: $(VENV)/.installed-dev .venv-fuzz/.installed
 	.venv-fuzz/bin/python -m pip install -q -e '.[all]' coverage
 	-.venv-fuzz/bin/python -m pip install -q --only-binary :all: -r tests/fuzz/requirements.txt
 	touch $@
+
+# --- random play --------------------------------------------------------------------------------
+# PROPERTY passes arguments on: make property PROPERTY='--seed 123 --rounds 1'.
+property: $(VENV)/.installed-dev
+	$(RUN) -m tests.exchange.property $(PROPERTY)
 
 # --- figures ------------------------------------------------------------------------------------
 fleet: $(VENV)/.installed-demo

@@ -429,3 +429,16 @@ def test_a_replaced_order_is_forgotten_like_any_other() -> None:
     assert list(rig.ann.orders) == [new]
     rig.operate("settle", market_id=MARKET, winners=[])
     assert not rig.ann.orders
+
+
+def test_a_live_order_is_no_ended_one_when_its_bet_is_voided() -> None:
+    """It is remembered as long as it lives, and once when it has ended."""
+    rig = Rig(finished_orders=1)
+    order_id = rig.rest(rig.ann, BUY, 5000, 30)
+    for _ in range(2):
+        rig.rest(rig.bob, SELL, 5000, 10)
+        (trade_id,) = rig.market.trades
+        rig.operate("void_trade", trade_id=trade_id)
+    assert list(rig.ann.orders) == [order_id]
+    rig.cancel(rig.ann, order_id)
+    assert known(rig, order_id)

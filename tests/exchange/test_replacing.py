@@ -221,9 +221,9 @@ def test_a_replacement_belongs_to_the_session_that_asked_for_it(rig: Rig) -> Non
     old = rig.rest(rig.ann, BUY, 5000, 10, session="first")
     request = seto.OrderCancelReplace(orig_order_id=old, price=4000, quantity=10)
     effects = rig.handle(rig.ann, request, session="second")
-    assert [effect.session for effect in effects[1:]] == ["second", "second"]  # type: ignore[union-attr]
+    assert [effect.sessions for effect in effects[1:]] == [("second",), ("second",)]  # type: ignore[union-attr]
     (effect,) = rig.handle(rig.ann, request, session="second")
-    assert effect.session == "first"  # type: ignore[union-attr]
+    assert effect.sessions == ("second",)  # type: ignore[union-attr]
 
 
 def test_a_replacement_can_be_replaced(rig: Rig) -> None:
@@ -249,6 +249,20 @@ def test_a_replacement_needs_the_money_of_what_is_open_of_it() -> None:
     assert refused.reason == seto.ORDER_CANCEL_REJECTED_INSUFFICIENT_FUNDS
     assert only(replace(rig, old, 2500, 300), seto.OrderCancelReplaceAccepted).quantity_left == 200
     assert rig.ann.available_points == 0
+
+
+def test_under_a_limit_a_replacement_may_use_what_the_original_had_at_risk(rig: Rig) -> None:
+    """To the point; a stake is bounded by itself."""
+    rig.operate("set_limits", account="ann", exposure="0.01", stake="0.006")
+    rig.rest(rig.ann, BUY, 4000, 100)
+    old = rig.rest(rig.ann, BUY, 5000, 100)
+    refused = only(replace(rig, old, 6001, 100), seto.OrderCancelRejected)
+    assert refused.reason == seto.ORDER_CANCEL_REJECTED_STAKE_LIMIT_EXCEEDED
+    assert messages(replace(rig, old, 6000, 100), seto.OrderCancelReplaceAccepted)
+    (first, second) = rig.ann.live_orders
+    refused = only(replace(rig, first, 4001, 100), seto.OrderCancelRejected)
+    assert refused.reason == seto.ORDER_CANCEL_REJECTED_LIMIT_EXCEEDED
+    assert messages(replace(rig, second, 6000, 100), seto.OrderCancelReplaceAccepted)
 
 
 # --- the bets it took over ---------------------------------------------------------------------
