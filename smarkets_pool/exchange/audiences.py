@@ -99,6 +99,11 @@ class Audiences:
             return _switch(self._market_feed, peer, was, interests.market_feed)
         return None
 
+    def forget_market(self, market_id: int) -> None:
+        """There is no such market any more: nobody follows it."""
+        for peer in self._markets.pop(market_id, ()):
+            peer.interests.markets.discard(market_id)
+
     # --- asking ----------------------------------------------------------------------------------
 
     def of_account(self, username: str) -> list[Peer]:

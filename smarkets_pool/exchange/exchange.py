@@ -14,7 +14,7 @@ import string
 import time
 from collections import OrderedDict, deque
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 from google.protobuf.message import Message
 
@@ -195,26 +195,31 @@ class Exchange:
 
     def handle_timers(self, now: float) -> None:
         """Serve whatever is due."""
-        if self._downtime_at is not None and now >= self._downtime_at:
-            self.begin_downtime(now)
         due_us = self.engine.due_us()
         if due_us is not None and due_us <= self._wall_clock():
-            self.operate("confirm_due", now)
+            self._safely(None, "the pending executions", self.operate, "confirm_due", now)
+        if self._downtime_at is not None and now >= self._downtime_at:
+            self._safely(None, "the downtime", self.begin_downtime, now)
         for chore in self.chores:
             due = chore.next_deadline()
-            if due is not None and now >= due:
-                try:
-                    chore.handle_timer(now)
-                except Exception:  # noqa: BLE001 - the same goes for what is done on the side
-                    _log.exception(None, "%r failed, and is not done any more", chore)
-                    self.chores = [each for each in self.chores if each is not chore]
+            if due is None or now < due:
+                continue
+            if not self._safely(None, f"{chore!r}, which is not done any more", chore.handle_timer, now):
+                self.chores = [each for each in self.chores if each is not chore]
         for peer in self._deadlines.take_due(now):
-            try:
-                peer.handle_timer(now)
-            except Exception:  # noqa: BLE001 - whatever it is, it must not stop everybody's time
-                _log.exception(peer.username or None, "connection %d: its timer failed", peer.number)
+            who = f"the timer of connection {peer.number}"
+            if not self._safely(peer.username, who, peer.handle_timer, now):
                 peer.abort(now, "closed for that")
             self.note_deadline(peer)
+
+    def _safely(self, account: str | None, what: str, do: Callable[..., None], *args: Any) -> bool:
+        """Do what is due; whatever it raises, the time of all others goes on."""
+        try:
+            do(*args)
+        except Exception:  # noqa: BLE001 - for the reason above
+            _log.exception(account or None, "failed: %s", what)
+            return False
+        return True
 
     # --- logins ----------------------------------------------------------------------------------
 
@@ -344,7 +349,7 @@ class Exchange:
             # What goes to many is serialised once.
             message = PreparedMessage(effect.message) if len(audience) > 1 else effect.message
             for peer in audience:
-                peer.send(message, now)
+                peer.tell(message, now)
                 touched[peer] = None
         for peer in touched:
             peer.wake()
@@ -353,11 +358,10 @@ class Exchange:
         if isinstance(effect, ToRequester):
             return [requester] if requester is not None else []
         if isinstance(effect, ToAccount):
-            if effect.session and self.settings.order_events_to == "session":
-                maker = self.audiences.of_session(effect.session)
-                if maker is not None:
-                    return [maker]
-            return self.audiences.of_account(effect.account.username)
+            peers = self.audiences.of_account(effect.account.username)
+            if self.settings.order_events_to == "session":
+                return [peer for peer in peers if peer.session_id in effect.sessions] or peers
+            return peers
         assert isinstance(effect, ToMarket)
         return self.audiences.of_market(effect.market_id, effect.message)
 
@@ -378,7 +382,10 @@ class Exchange:
         Raises:
             UsageError: no such verb, wrong arguments, or something they name is not there.
         """
-        self.carry(self.engine.operate(verb, now_us=self._wall_clock(), **arguments), None, now)
+        effects = self.engine.operate(verb, now_us=self._wall_clock(), **arguments)
+        if verb == "remove_market":
+            self.audiences.forget_market(cast("int", arguments["market_id"]))
+        self.carry(effects, None, now)
 
     def notify_event(
         self,
@@ -415,7 +422,7 @@ class Exchange:
         audience = self.audiences.of_event(event_id)
         prepared = PreparedMessage(notification)
         for peer in audience:
-            peer.send(prepared, now)
+            peer.tell(prepared, now)
             peer.wake()
         return len(audience)
 

@@ -68,6 +68,11 @@ class Line:
         return f"<Line {state}, {self.size} bytes>"
 
     @property
+    def held_back(self) -> int:
+        """The bytes that a fault keeps from coming out."""
+        return self.size if self.held or self._later else 0
+
+    @property
     def empty(self) -> bool:
         """Whether nothing more comes out unless something goes in."""
         return not self._ready and not self._later

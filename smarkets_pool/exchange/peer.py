@@ -28,9 +28,12 @@ from smarkets_pool.protocol import (
     Event,
     Failed,
     GapFound,
+    Journal,
     LoginReceived,
     LogoutReceived,
     Received,
+    ReplayAnswered,
+    SessionMemory,
     State,
     TimedOut,
     Timing,
@@ -73,8 +76,10 @@ class Peer:
         self.closing = False
         #: It ends now, written or not.
         self.aborted = False
-        #: Bytes that were taken and could not be written yet; whoever writes keeps it.
+        #: Bytes that were taken and are not written yet, and of these the ones that wait behind others of
+        #: which the client has not read enough; whoever writes keeps both.
         self.unwritten = 0
+        self.stuck = 0
         self.line = Line(exchange.faults)
         self.throttle = Throttle(ThrottleLimits.of(settings), now)
         self._beats = settings.heartbeat_after if settings.heartbeat_style == "fixed" else None
@@ -87,12 +92,15 @@ class Peer:
                 replay_orders=None,
             ),
             max_frame_size=settings.max_frame_size,
+            memory=SessionMemory(journal=Journal(settings.replay_limit)),
             replay_asked=self._on_replay_asked,
         )
         self.protocol.expect_login(now)
         self._exchange = exchange
         self._wake = wake
         self._gone = False
+        #: What waited when it was last read from.
+        self._waiting_before = 0
         self._unread: list[bytes] = []
         self._next_beat: float | None = None
         self._pause: tuple[_Pause, float | None] | None = None
@@ -140,6 +148,11 @@ class Peer:
         self.protocol.receive_data(data)
         self._pump(now)
 
+    @property
+    def _asks_too_much(self) -> bool:
+        """Whether what it asked for in one go is more than may wait for it."""
+        return self.bytes_waiting - self._waiting_before > self._exchange.settings.out_buffer_limit
+
     def next_deadline(self) -> float | None:
         """When ``handle_timer`` wants to be called."""
         deadlines = [self.line.next_deadline(), self._pause[1] if self._pause is not None else None]
@@ -184,11 +197,17 @@ class Peer:
         if self.line.broken and not self._gone:
             self._say("cut on purpose")
             self._end(now, in_order=False)
-        if self.bytes_waiting > self._exchange.settings.out_buffer_limit and not self.closing:
-            self.abort(now, f"it does not read: {self.bytes_waiting} bytes wait")
+        # What one request causes may be large and is written as soon as the turn is over: it is not counted.
+        stuck = self.stuck + self.line.held_back
+        if stuck > self._exchange.settings.out_buffer_limit and not self.closing:
+            self.abort(now, f"it does not read: {stuck} bytes wait")
 
     def _pump(self, now: float) -> None:
+        self._waiting_before = self.bytes_waiting
         while not self.closing and (event := self.protocol.next_event(now)) is not None:
+            if self._asks_too_much:
+                self.abort(now, f"it does not read: {self.bytes_waiting} bytes wait")
+                break
             self._on_event(event, now)
         self._collect(now)
         self._exchange.note_deadline(self)
@@ -232,6 +251,9 @@ class Peer:
             self._on_received(event, now)
         elif isinstance(event, LoginReceived):
             self._on_login(event, now)
+        elif isinstance(event, LogoutReceived) and self.account is None:
+            self._say("a logout first")
+            self._not_first(now)
         elif isinstance(event, LogoutReceived):
             self._say("the client logged out")
             if self.protocol.state is State.LOGOUT_RECEIVED:
@@ -241,6 +263,9 @@ class Peer:
             if self._exchange.settings.gap_answer == "logout":
                 self._say(f"numbers {event.first} to {event.last} are missing")
                 self.log_out(eto.LOGOUT_NONE, now)
+        elif isinstance(event, ReplayAnswered):
+            if event.withheld:
+                self._say(f"{len(event.withheld)} payloads are not kept any more; gapfills stand for them")
         elif isinstance(event, TimedOut):
             self._on_timeout(event, now)
         elif isinstance(event, Failed):
@@ -401,6 +426,14 @@ class Peer:
         self._collect(now)
 
     # --- out -------------------------------------------------------------------------------------
+
+    def tell(self, message: Message | PreparedMessage, now: float) -> None:
+        """Send what others have brought about; a mistake of ours costs this connection alone."""
+        try:
+            self.send(message, now)
+        except Exception:  # noqa: BLE001 - others are still to be told, and the one who asked is innocent
+            _log.exception(self.username or None, "connection %d: could not be told", self.number)
+            self.abort(now, "closed for that")
 
     def send(self, message: Message | PreparedMessage, now: float, *, is_replay: bool = False) -> None:
         """Send a message, unless a fault has it otherwise; nothing if the session is not up."""

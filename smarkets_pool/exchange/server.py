@@ -36,9 +36,13 @@ _BACKLOG = 4096
 _SHORTEST = 0.001
 _LONGEST = 1.0
 _HANDSHAKE_TIMEOUT = 10.0
-#: How long a closing connection may go on sending before it is closed on it: an early close would
-#: reset the connection and take our last words with it.
+#: How long a connection that is over waits for its client to close too: an
+#: early close would reset the connection and take our last words with it.
 _LINGER = 1.0
+#: How long it may take nothing at all of what is left.
+_PATIENCE = 5.0
+#: Bytes that are written at once; after each the client has shown that it reads.
+_WRITE_SIZE = 65_536
 
 
 class Served:
@@ -63,6 +67,8 @@ class Served:
             return True
         self._server.on_handshake()
         try:
+            # Of a client that has gone again gevent would make a TLS socket that nobody closes.
+            self._socket.getpeername()
             self._socket.settimeout(_HANDSHAKE_TIMEOUT)
             self._socket = context.wrap_socket(self._socket, server_side=True, do_handshake_on_connect=False)
             self._socket.do_handshake()
@@ -87,6 +93,10 @@ class _ServedConnection(Served):
         self._wake = gevent.event.Event()
         self._waiting: list[bytes] = []
         self._size = 0
+        #: How many of these the writer is writing.
+        self._in_hand = 0
+        #: Set when the client has taken something.
+        self._progress = gevent.event.Event()
         self._finishing = False
         self._may_read = gevent.event.Event()
         self._may_read.set()
@@ -141,8 +151,10 @@ class _ServedConnection(Served):
         if data:
             self._waiting.append(data)
             self._size += len(data)
-            peer.unwritten = self._size
+            self._count()
             self._wake.set()
+        if peer.aborted:
+            self._progress.set()
         if peer.reads or peer.closing:
             self._may_read.set()
         else:
@@ -156,27 +168,39 @@ class _ServedConnection(Served):
             self._wake.wait()
             self._wake.clear()
             while self._waiting:
-                data = b"".join(self._waiting)
+                data = memoryview(b"".join(self._waiting))
                 self._waiting.clear()
+                self._in_hand = len(data)
+                self._count()
                 try:
-                    self._socket.sendall(data)
+                    for offset in range(0, len(data), _WRITE_SIZE):
+                        part = data[offset : offset + _WRITE_SIZE]
+                        self._socket.sendall(part)
+                        self._size -= len(part)
+                        self._in_hand -= len(part)
+                        self._count()
+                        self._progress.set()
                 except OSError:
                     self.close()  # wakes the reader, which ends the connection
                     return
-                self._size -= len(data)
-                if self._peer is not None:
-                    self._peer.unwritten = self._size
+
+    def _count(self) -> None:
+        """What is in hand was all there was when its turn came; what waits behind it has no turn yet."""
+        if self._peer is not None:
+            self._peer.unwritten = self._size
+            self._peer.stuck = self._size - self._in_hand if self._in_hand else 0
 
     # --- the end, when it is ours ----------------------------------------------------------------
 
     def _finish(self, peer: Peer) -> None:
-        """Write what is left, say that nothing follows, give the client a moment, close."""
-        with gevent.Timeout(_LINGER, False):  # type: ignore[arg-type]
-            while not peer.aborted and self._size:
-                gevent.sleep(0.002)
-            if not peer.aborted:
-                self._say_that_nothing_follows()
-                self._ended.wait()
+        """Write what is left as long as the client takes any of it, say that nothing follows, close."""
+        taking = True
+        while taking and self._size and not peer.aborted:
+            self._progress.clear()
+            taking = self._progress.wait(_PATIENCE)
+        if taking and not peer.aborted:
+            self._say_that_nothing_follows()
+            self._ended.wait(_LINGER)
         self.close()
 
 
@@ -317,8 +341,12 @@ class ExchangeServer:
                 _log.warning(None, "accepting failed: %s", error)
                 gevent.sleep(0.1)
                 continue
-            accepted.setsockopt(gevent.socket.IPPROTO_TCP, gevent.socket.TCP_NODELAY, 1)
-            self.adopt(accepted)
+            try:
+                accepted.setsockopt(gevent.socket.IPPROTO_TCP, gevent.socket.TCP_NODELAY, 1)
+                self.adopt(accepted)
+            except Exception:  # noqa: BLE001 - the next client is innocent
+                _log.exception(None, "a connection could not be served")
+                accepted.close()
 
     def adopt(self, accepted: Any) -> None:
         """Serve a connected stream socket, whoever accepted it; it is the server's from here.
@@ -346,11 +374,15 @@ class ExchangeServer:
 
     def _keep_time(self) -> None:
         while True:
-            due = self.next_deadline()
-            pause = _LONGEST if due is None else min(_LONGEST, max(_SHORTEST, due - self.now()))
-            self._alarm.wait(pause)
-            self._alarm.clear()
-            self.tick()
+            try:
+                due = self.next_deadline()
+                pause = _LONGEST if due is None else min(_LONGEST, max(_SHORTEST, due - self.now()))
+                self._alarm.wait(pause)
+                self._alarm.clear()
+                self.tick()
+            except Exception:  # noqa: BLE001 - whatever it is, everybody's time goes on
+                _log.exception(None, "a moment's deadlines could not all be served")
+                gevent.sleep(_SHORTEST)
 
 
 def _nothing() -> None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from smarkets_pool.protocol import SessionProtocol, Timing
+from smarkets_pool.protocol import SessionMemory, SessionProtocol, Timing
 from smarkets_pool.wire.framing import encode_frame
 from smarkets_pool.wire.payloads import eto_payload
 from smarkets_pool.wire.schema import eto_pb2 as eto
@@ -31,9 +31,14 @@ class ExchangeSession(SessionProtocol):
     """
 
     def __init__(
-        self, *, timing: Timing, max_frame_size: int, replay_asked: Callable[[int, float], None]
+        self,
+        *,
+        timing: Timing,
+        memory: SessionMemory,
+        max_frame_size: int,
+        replay_asked: Callable[[int, float], None],
     ) -> None:
-        super().__init__(timing=timing, max_frame_size=max_frame_size, says_is_replay=True)
+        super().__init__(timing=timing, memory=memory, max_frame_size=max_frame_size, says_is_replay=True)
         self._replay_asked = replay_asked
 
     def _answer_ping(self, now: float) -> None:

@@ -29,6 +29,7 @@ _RANGES: dict[str, tuple[float, float]] = {
     "history_limit": (0, 10**9),
     "session_memory": (0.0, _YEAR),
     "session_limit": (0, 10**9),
+    "replay_limit": (0, 10**9),
     "balance_decimals": (0, 8),
     "min_quantity": (1, MAX_QUANTITY),
     "max_quantity": (1, MAX_QUANTITY),
@@ -78,6 +79,8 @@ class ExchangeSettings:
     session_memory: Seconds after which an unused session and its subscriptions are forgotten (choice
         11); with 0 nobody resumes by session id.
     session_limit: How many sessions that were left are remembered in all; the oldest go first.
+    replay_limit: Payloads kept per session for a client's replay requests, at most 1 MiB of them; for others
+        a gapfill stands in.
     sessions_per_account: ``"many"`` at once, or the ``"newest"``, whose login closes the others (choice
         12).
     order_events_to: All sessions of the ``"account"``, or only the ``"session"`` that made the order,
@@ -167,6 +170,7 @@ class ExchangeSettings:
     history_limit: int = 10_000
     session_memory: float = 86_400.0
     session_limit: int = 1_000
+    replay_limit: int = 10_000
     sessions_per_account: Literal["many", "newest"] = "many"
     order_events_to: Literal["account", "session"] = "account"
     account_sequence_32: bool = True
@@ -188,7 +192,7 @@ class ExchangeSettings:
     replace_counts_executed: bool = True
     cancel_all_accepted_first: bool = True
     max_label: int = 1024
-    max_live_orders: int = 0
+    max_live_orders: int = 50_000
     finished_orders: int = 10_000
 
     visible_depth: int = 5
@@ -224,7 +228,7 @@ class ExchangeSettings:
                 self._check_choice(name, typing.get_args(kind))
         if self.min_quantity > self.max_quantity:
             raise _wrong("min_quantity", self.min_quantity, f"at most max_quantity, {self.max_quantity}")
-        if not isinstance(self.settlement_reason, str):
+        if not _is_text(self.settlement_reason):
             raise _wrong("settlement_reason", self.settlement_reason, "a text")
         self._check_balance()
 
@@ -255,6 +259,13 @@ class ExchangeSettings:
                 value,
                 f"a Decimal from 0 to {_MAX_BALANCE} with at most 8 digits after the point",
             )
+
+
+def _is_text(value: object) -> bool:
+    try:
+        return isinstance(value, str) and bool(value.encode())
+    except UnicodeEncodeError:
+        return False
 
 
 def _wrong(name: str, value: object, allowed: str) -> ConfigError:

@@ -142,7 +142,7 @@ def test_an_exchange_whose_rules_fail_goes_on_telling(monkeypatch):
         ([framed(b"\xff" * 9)], "9 bytes that are not a payload"),
         ([b"\xff" * 9], "a length header goes on"),
         ([b"\xff\xff\xff\xff\x0f"], "is over the limit"),
-        ([logout(1)], "the client logged out"),
+        ([logout(1)], "a logout first"),
         ([framed(seto.Payload(type=seto.PAYLOAD_LOGIN))], "without a sequence number"),
     ],
 )

@@ -389,11 +389,12 @@ def test_a_clients_logout_is_confirmed(reason: int | None) -> None:
     assert floor.accounts[0].online == 0
 
 
-def test_a_logout_before_any_login_is_confirmed() -> None:
-    """Whoever says goodbye first gets his answer."""
+@pytest.mark.parametrize("number", [1, 7])
+def test_a_logout_before_any_login_is_no_login(number: int) -> None:
+    """As any first frame that is none (choice 4)."""
     caller = Floor().caller()
-    assert caller.feed(logout(1)) == ["1 logout"]
-    assert caller.reason == eto.LOGOUT_CONFIRMATION
+    assert caller.feed(logout(number)) == ["1 logout"]
+    assert caller.reason == eto.LOGOUT_LOGIN_NOT_FIRST_SEQ
 
 
 def test_what_came_before_the_logout_is_carried_out() -> None:

@@ -107,6 +107,8 @@ class Control:
             return {"ok": True, "value": self.do(name, arguments)}
         except Error as error:
             return {"ok": False, "error": str(error)}
+        except Exception as error:  # noqa: BLE001 - who asks is told, and the exchange goes on
+            return {"ok": False, "error": f"the exchange failed to do this: {type(error).__name__}: {error}"}
 
     def execute_line(self, line: bytes) -> dict[str, Any]:
         """The same for a command as a line of JSON."""
@@ -128,7 +130,7 @@ class _Sessions:
         self._front.faults.admit_login(account)
 
     def clear(self, account: str | None = None) -> int:
-        """Take back the faults that wait, of one account or all; answers how many."""
+        """Take back the faults that wait, of one account or all; answers how many. Verbs stay as they are."""
         return self._front.faults.clear(account)
 
     def log_out(self, account: str, reason: str = "NONE") -> int:

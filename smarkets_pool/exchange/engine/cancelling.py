@@ -46,7 +46,7 @@ class Cancelling:
             return
         first = desk.settings.cancel_all_accepted_first
         if first:
-            desk.tell(work, account, seto.OrderCancelAllAccepted(reference=reference), work.session)
+            desk.tell(work, account, seto.OrderCancelAllAccepted(reference=reference))
         self.cancel_all_of(
             account,
             seto.ORDER_CANCELLED_MEMBER_REQUESTED,
@@ -55,7 +55,7 @@ class Cancelling:
             work=work,
         )
         if not first:
-            desk.tell(work, account, seto.OrderCancelAllAccepted(reference=reference), work.session)
+            desk.tell(work, account, seto.OrderCancelAllAccepted(reference=reference))
 
     def cancel_all_of(
         self,

@@ -106,7 +106,8 @@ class Desk:
         sequence = account.stamp(message)
         name = message_name(type(message)) or type(message).__name__
         self.truth.record_event(account.username, sequence, name, message, away=account.online == 0)
-        work.messages.append(ToAccount(account, message, session))
+        sessions = tuple(dict.fromkeys(name for name in (session, work.session) if name))
+        work.messages.append(ToAccount(account, message, sessions))
 
     def tell_owner(self, work: Work, order: Order, message: Message) -> None:
         """The same for an event of an order."""

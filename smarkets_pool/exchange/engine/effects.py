@@ -26,12 +26,13 @@ class ToRequester:
 class ToAccount:
     """Send to all sessions of ``account``; an event among them is numbered and recorded already.
 
-    ``session`` is the one that made the order it is about, empty where there is none.
+    ``sessions`` are the one that made the order it is about and the one that asked, as far as there are any;
+    those of other accounts are no concern of this one.
     """
 
     account: ExchangeAccount
     message: Message
-    session: str = ""
+    sessions: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,8 +4,8 @@ Each is a *verb* with arguments of plain data, so that a test in Python, a scena
 a log on disk say it the same way. ``VERBS`` is the list. Times and chance do not occur here.
 
 What a market's state does to resting orders (choice 20): a halt ends GOOD_TIL_CANCELLED (unless
-``gtc_survives_halt``) and GOOD_TILL_HALTED orders, KEEP_IN_PLAY ones stay; SETTLED and VOIDED end those too.
-All with MARKET_HALTED, the only reason the schema has for it. A reduction factor ends all open orders of
+``gtc_survives_halt``) and GOOD_TILL_HALTED orders, KEEP_IN_PLAY ones stay; SETTLED and VOIDED end those too,
+and so does a reduction. All with MARKET_HALTED, the only reason the schema has for it. A reduction factor ends all open orders of
 its contract (fact sheet 3.3).
 """
 
@@ -131,7 +131,10 @@ class Operating:
             work.announced.append(ToMarket(market_id, market.managed_state()))
 
     def reduce(self, work: Work, market_id: int, contract_id: int, factor: int, kind: str = "PRICE") -> None:
-        """Apply a reduction factor (hundredths of a percent) to what a contract has executed."""
+        """Reduce what a contract has executed by a part: factor 2500 of 10000 takes a quarter off.
+
+        Open orders of the contract end, KEEP_IN_PLAY ones too.
+        """
         market = self._open_contract(market_id, contract_id)
         number = _number(seto.ReduceType, "REDUCE_TYPE_", kind)
         whole = self._desk.settings.reduce_factor_whole
@@ -147,7 +150,10 @@ class Operating:
     # --- the end of markets ---
 
     def settle(self, work: Work, market_id: int, winners: list[int]) -> None:
-        """The market is over: these contracts won, the others lost, and everybody is paid."""
+        """The market is over: these contracts won, the others lost, and everybody is paid.
+
+        All its orders end, KEEP_IN_PLAY ones too; so they do where a market or a contract is voided.
+        """
         market = self._unpaid_market(market_id)
         undecided = market.undecided_contracts()
         for contract_id in winners:
@@ -378,7 +384,7 @@ def _message(name: str, fields: dict[str, Any]) -> Message:
     try:
         json_format.ParseDict(fields, message)
         message.SerializeToString()
-    except (json_format.ParseError, EncodeError) as error:
+    except (json_format.ParseError, EncodeError, UnicodeEncodeError) as error:
         raise UsageError(f"{name}: {error}") from None
     return message
 
@@ -398,12 +404,23 @@ def _is_a(kind: Any, value: object) -> bool:
     parts = typing.get_args(kind)
     if isinstance(kind, types.UnionType):
         return any(_is_a(part, value) for part in parts)
+    if isinstance(value, str) and not _is_text(value):
+        return False
     if typing.get_origin(kind) is dict:
         return isinstance(value, dict) and all(_is_a(parts[0], each) for each in value)
     if typing.get_origin(kind) is list:
         return isinstance(value, list) and all(_is_a(parts[0], each) for each in value)
     # True is an int to Python, and no number to whoever asks for one.
     return isinstance(value, kind) and isinstance(value, bool) == (kind is bool)
+
+
+def _is_text(value: str) -> bool:
+    """Whether it can be sent: JSON knows halves of characters, UTF-8 does not."""
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _arguments_of(method: Callable[..., object]) -> str:

@@ -43,6 +43,11 @@ class RejectionForm:
             raise UsageError(f"{self.message.__name__} has no reason {reason!r}; it has {', '.join(names)}")
         return int(self.reasons.Value(self.prefix + reason))
 
+    def name(self, number: int) -> str:
+        """The short name of a reason's number, as ``order_next`` takes it."""
+        name: str = self.reasons.Name(number).removeprefix(self.prefix)
+        return f"replacement:{name}" if self.message is seto.OrderCancelReplaceRejected else name
+
 
 def _create(message: seto.OrderCreate, seq: int, _order: Order | None) -> dict[str, Any]:
     return {
@@ -162,6 +167,14 @@ class Refusals:
         ordered = _Ordered(form, form.number(reason), times)
         self._waiting.setdefault((account.username, request), deque()).append(ordered)
 
+    def waiting(self, account: ExchangeAccount) -> list[tuple[str, str, int]]:
+        """What waits for the account: request, reason and how often, in the words of ``order_next``."""
+        return [
+            (request, ordered.form.name(ordered.reason), ordered.times)
+            for request in REJECTIONS
+            for ordered in self._waiting.get((account.username, request), ())
+        ]
+
     def refuse(self, account: ExchangeAccount, message: Message, seq: int, work: Work) -> bool:
         """Answer a request with the refusal that waits for it, if one does."""
         ordered = self._take(account, _REQUESTS.get(type(message), ""), of_replacement=False)
@@ -214,4 +227,4 @@ class Refusals:
             # Whoever answers for a backend that is away does not know the request's number (fact sheet 3.5).
             del fields["seq"]
         rejection = form.message(reason=reason, **fields)
-        self._desk.tell(work, account, rejection, work.session if order is None else order.session)
+        self._desk.tell(work, account, rejection)
