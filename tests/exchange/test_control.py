@@ -409,9 +409,19 @@ def test_accounts_settings_and_counters_are_read(exchange, control):
     """Who there is, what was chosen, how much there is of everything."""
     matched(exchange)
     control.do_text(f"suspend_account account={BOB}")
+    usual = {
+        "online": 0,
+        "suspended": False,
+        "trading_suspended": False,
+        "exposure_limit": None,
+        "stake_limit": None,
+        "next_account_sequence": 3,
+        "live_orders": 1,
+        "refusals": [],
+    }
     assert control.do("accounts", {}) == [
-        {"account": ANN, "online": 0, "suspended": False, "next_account_sequence": 3, "live_orders": 1},
-        {"account": BOB, "online": 0, "suspended": True, "next_account_sequence": 3, "live_orders": 0},
+        {**usual, "account": ANN},
+        {**usual, "account": BOB, "suspended": True, "live_orders": 0},
     ]
     chosen = control.do("settings", {})
     assert chosen.keys() == set(ExchangeSettings.__dataclass_fields__)
@@ -419,6 +429,32 @@ def test_accounts_settings_and_counters_are_read(exchange, control):
     counters = control.do("counters", {})
     expected = {"accounts": 2, "live_orders": 1, "trades": 1, "events": 4, "executions": 2, "faults": 0}
     assert {name: counters[name] for name in expected} == expected
+
+
+def test_what_keeps_an_account_from_trading_is_read(exchange, control):
+    """Suspensions of it and of all, its limits, and the refusals that wait, which ``clear`` does not take."""
+    control.do("set_limits", {"account": ANN, "exposure": "100.00", "stake": "0.50"})
+    control.do_text(f"suspend_trading account={BOB}")
+    for request, reason in [
+        ("order_cancel_replace", "replacement:TOO_LATE"),
+        ("order_create", "INVALID_PRICE"),
+        ("order_create", "TRADING_SUSPENDED"),
+    ]:
+        control.do("refuse_next", {"account": ANN, "request": request, "reason": reason, "times": 2})
+    exchange.exchange.request_without_session(
+        exchange.exchange.accounts[ANN], seto.OrderCreate(market_id=1), 7, exchange.now()
+    )
+    assert control.do("clear", {}) == 0
+    ann, bob = control.do("accounts", {})
+    assert ann["refusals"] == [
+        {"request": "order_create", "reason": "INVALID_PRICE", "times": 1},
+        {"request": "order_create", "reason": "TRADING_SUSPENDED", "times": 2},
+        {"request": "order_cancel_replace", "reason": "replacement:TOO_LATE", "times": 2},
+    ]
+    assert (ann["exposure_limit"], ann["stake_limit"]) == ("100.00", "0.50")
+    assert (ann["trading_suspended"], bob["trading_suspended"]) == (False, True)
+    control.do_text("suspend_trading")
+    assert [each["trading_suspended"] for each in control.do("accounts", {})] == [True, True]
 
 
 def test_every_reading_is_json(exchange, control):

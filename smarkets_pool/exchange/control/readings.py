@@ -39,6 +39,10 @@ def money_text(points: int) -> str:
     return f"{'-' if points < 0 else ''}{whole}.{digits}"
 
 
+def _limit_text(points: int | None) -> str | None:
+    return None if points is None else money_text(points)
+
+
 def message_data(message: Message) -> dict[str, Any]:
     """A message's fields as plain data: enums by name, doubles as texts; what is absent is left out."""
     return {field.name: _field_data(field, value) for field, value in message.ListFields()}
@@ -69,14 +73,25 @@ class Readings:
     # --- accounts ---
 
     def accounts(self, account: str | None = None) -> list[dict[str, Any]]:
-        """Every account: its sessions, whether it is suspended, its next number, its resting orders."""
+        """Every account: its sessions, what is suspended, its limits, its resting orders, what it is refused.
+
+        ``refusals`` are those that the verb ``refuse_next`` has ordered and that have not happened yet.
+        """
+        engine = self._front.exchange.engine
         return [
             {
                 "account": each.username,
                 "online": each.online,
                 "suspended": each.is_suspended,
+                "trading_suspended": not engine.may_trade(each),
+                "exposure_limit": _limit_text(each.exposure_limit),
+                "stake_limit": _limit_text(each.stake_limit),
                 "next_account_sequence": each.next_account_sequence,
                 "live_orders": len(each.live_orders),
+                "refusals": [
+                    {"request": request, "reason": reason, "times": times}
+                    for request, reason, times in engine.refusals_of(each)
+                ],
             }
             for each in self._accounts(account)
         ]
@@ -129,7 +144,7 @@ class Readings:
         ]
 
     def truth(self) -> dict[str, Any]:
-        """All that happened: events by account, counters, and every fault that hit."""
+        """Events by account as [number, name, order id, quantity, whether away], counters, and faults that hit."""
         return self._front.truth.as_plain()
 
     # --- markets ---

@@ -141,6 +141,14 @@ class Engine:
         self._changes(Operated(verb, arguments, now_us))
         return self._desk.effects(work)
 
+    def refusals_of(self, account: ExchangeAccount) -> list[tuple[str, str, int]]:
+        """The refusals that wait for the account's requests: request, reason and how often."""
+        return self._refusals.waiting(account)
+
+    def may_trade(self, account: ExchangeAccount) -> bool:
+        """Whether trading is suspended neither for the account nor for everybody."""
+        return not (self._desk.trading_suspended or account.trading_suspended)
+
     def due_us(self) -> int | None:
         """When ``operate("confirm_due")`` has something to do, in microseconds since the epoch."""
         return self._desk.pending_due_us()
