@@ -36,6 +36,8 @@ _BACKLOG = 4096
 _SHORTEST = 0.001
 _LONGEST = 1.0
 _HANDSHAKE_TIMEOUT = 10.0
+#: A pause in which others have their turn; sleep(0) would only run callbacks, and poll no sockets.
+_TURN = 1e-6
 #: How long a connection that is over waits for its client to close too: an
 #: early close would reset the connection and take our last words with it.
 _LINGER = 1.0
@@ -117,8 +119,7 @@ class _ServedConnection(Served):
             # closed too: closing over unread bytes would reset the connection and take our last words.
             while data := self._recv():
                 peer.receive(data, self._server.now())
-                # sleep(0) would only run callbacks: others' sockets must be polled in between.
-                gevent.sleep(1e-6)
+                gevent.sleep(_TURN)
         except Exception:  # noqa: BLE001 - whatever a client brings about costs its own connection alone
             number = peer.number if peer is not None else 0
             _log.exception(None, "connection %d: closed for what it sent", number)
@@ -347,6 +348,8 @@ class ExchangeServer:
             except Exception:  # noqa: BLE001 - the next client is innocent
                 _log.exception(None, "a connection could not be served")
                 accepted.close()
+            # A crowd at the door does not keep those waiting who are in.
+            gevent.sleep(_TURN)
 
     def adopt(self, accepted: Any) -> None:
         """Serve a connected stream socket, whoever accepted it; it is the server's from here.
