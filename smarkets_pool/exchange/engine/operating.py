@@ -65,7 +65,7 @@ class Operating:
             raise UsageError(f"{verb}: {error}; it takes {_arguments_of(method)}") from None
         for name, value in arguments.items():
             if not _is_a(_KINDS[verb][name], value):
-                kind = inspect.formatannotation(_KINDS[verb][name])
+                kind = bound.signature.parameters[name].annotation
                 raise UsageError(f"{verb}: {name} is {value!r} and must be {kind}")
         method(*bound.args, **bound.kwargs)
 
@@ -402,7 +402,8 @@ def _points(amount: str) -> int:
 def _is_a(kind: Any, value: object) -> bool:
     """Whether a value is what an annotation says, as far as plain data goes."""
     parts = typing.get_args(kind)
-    if isinstance(kind, types.UnionType):
+    # The second is what Python 3.10 makes of an argument whose default is None.
+    if typing.get_origin(kind) in (types.UnionType, typing.Union):
         return any(_is_a(part, value) for part in parts)
     if isinstance(value, str) and not _is_text(value):
         return False
