@@ -5,8 +5,8 @@ a log on disk say it the same way. ``VERBS`` is the list. Times and chance do no
 
 What a market's state does to resting orders (choice 20): a halt ends GOOD_TIL_CANCELLED (unless
 ``gtc_survives_halt``) and GOOD_TILL_HALTED orders, KEEP_IN_PLAY ones stay; SETTLED and VOIDED end those too,
-and so does a reduction. All with MARKET_HALTED, the only reason the schema has for it. A reduction factor ends all open orders of
-its contract (fact sheet 3.3).
+and so does a reduction factor, in its contract (fact sheet 3.3). All with MARKET_HALTED, the only reason the
+schema has for it.
 """
 
 from __future__ import annotations
