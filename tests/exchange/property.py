@@ -16,7 +16,7 @@ from hypothesis.stateful import run_state_machine_as_test
 
 from tests.exchange.test_money import Play
 
-EXAMPLES, STEPS = 100, 80
+EXAMPLES, STEPS = 60, 40
 #: Figure -> what the plays counted under that name.
 SHOWN = {
     "examples": "examples",
