@@ -11,7 +11,7 @@ anything else          a name of ``CASES``: one conversation has these lines, in
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,8 +23,10 @@ from tests.rig.scenario.language import (
     LogIn,
     Mark,
     Message,
+    Operate,
     Raw,
     Script,
+    Step,
     Talk,
     Truth,
     message_of,
@@ -32,7 +34,16 @@ from tests.rig.scenario.language import (
 from tests.rig.scenario.messages import ENUMS, KINDS, group_of, name_of, parsed
 from tests.rig.scenario.values import ListOf, Mistake, Value, Word, split_words
 
-__all__ = ["CASES", "DIRECTIONS", "ENUM_VALUES", "Said", "how_to_see", "lines_of", "shows"]
+__all__ = [
+    "CASES",
+    "DIRECTIONS",
+    "ENUM_VALUES",
+    "Said",
+    "how_to_see",
+    "how_to_see_value",
+    "lines_of",
+    "shows",
+]
 
 #: The names of all enum values: ``LogoutReason.DOWNTIME``; payload types are messages.
 ENUM_VALUES = frozenset(
@@ -240,15 +251,30 @@ def _values(field: FieldDescriptor | None, name: str, value: Value) -> set[tuple
 
 def how_to_see(script: Script, direction: str, name: str) -> str | None:
     """The line that says a message, or brings the exchange to say it; None if the script has none."""
-    cause = ""
+    lines = _lines_for(script, lambda said: (said.direction, said.name) == (direction, name), direction, name)
+    return lines[-1] if lines else None
+
+
+def how_to_see_value(script: Script, enum: str, value: str) -> list[str]:
+    """The same for a value of an enum, behind what the exchange's staff or a fault did for that."""
+    return _lines_for(script, lambda said: (enum, value) in said.values)
+
+
+def _lines_for(
+    script: Script, is_it: Callable[[Said], bool], direction: str = "", name: str = ""
+) -> list[str]:
+    causes: list[Step] = []
     for step in script.steps:
-        if isinstance(step, Talk) and step.direction == direction and _said(step).name == name:
-            return step.text if direction == ">" else cause
+        if isinstance(step, Talk) and is_it(_said(step)):
+            causes += [step] if step.direction == ">" else []
+            asked = bool(causes) and isinstance(causes[-1], Talk)
+            prepared = [each for each in causes[-2:-1] if asked and isinstance(each, (Operate, Fault))]
+            return [each.text for each in [*prepared, *causes[-1:]]]
         if isinstance(step, LogIn) and (direction, name) in _OF_LOGIN:
-            return step.text
+            return [step.text]
         if not (isinstance(step, Talk) and step.direction == "<") and not isinstance(step, Truth):
-            cause = step.text
-    return None
+            causes.append(step)
+    return []
 
 
 # --- claims -------------------------------------------------------------------------------------------

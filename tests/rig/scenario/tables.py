@@ -6,7 +6,7 @@ import functools
 import pathlib
 
 from smarkets_pool.exchange.faults import FAULTS
-from tests.rig.scenario.coverage import CASES, DIRECTIONS, ENUM_VALUES, how_to_see
+from tests.rig.scenario.coverage import CASES, DIRECTIONS, ENUM_VALUES, how_to_see, how_to_see_value
 from tests.rig.scenario.language import Script, script_at
 from tests.rig.scenario.messages import ENUMS, KINDS
 
@@ -48,14 +48,16 @@ def messages_table() -> str:
 
 
 def reasons_table() -> str:
-    """Every value of every enum, with scripts whose messages have it."""
-    rows = [
-        [f"`{enum}`", value, _links(scripts_that_show(f"{enum}.{value}"))]
-        for enum, values in ENUMS.items()
-        for value in values
-        if f"{enum}.{value}" in ENUM_VALUES
-    ]
-    return _table(["enum", "value", "scripts"], rows)
+    """Every value of every enum, what brings it about, and scripts whose messages have it."""
+    rows = []
+    for enum, values in ENUMS.items():
+        for value in values:
+            if f"{enum}.{value}" in ENUM_VALUES:
+                found = scripts_that_show(f"{enum}.{value}")
+                lines = how_to_see_value(found[0], enum, value) if found else []
+                about = ", then ".join(f"`{_shortened(line, 2 * _WIDTH)}`" for line in lines)
+                rows.append([f"`{enum}`", value, about, _links(found)])
+    return _table(["enum", "value", "for instance by", "scripts"], rows)
 
 
 def cases_table() -> str:
@@ -78,5 +80,5 @@ def _links(scripts: list[Script]) -> str:
     )
 
 
-def _shortened(text: str) -> str:
-    return text if len(text) <= _WIDTH else text[:_WIDTH].rsplit(" ", 1)[0] + " ..."
+def _shortened(text: str, width: int = _WIDTH) -> str:
+    return text if len(text) <= width else text[:width].rsplit(" ", 1)[0] + " ..."
