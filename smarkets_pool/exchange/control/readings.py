@@ -144,7 +144,7 @@ class Readings:
         ]
 
     def truth(self) -> dict[str, Any]:
-        """Events by account as [number, name, order id, quantity, whether away], counters, and faults that hit."""
+        """Events by account, each [number, name, order id, quantity, away], counters, and faults that hit."""
         return self._front.truth.as_plain()
 
     # --- markets ---
