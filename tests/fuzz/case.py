@@ -45,6 +45,7 @@ VARIANTS: tuple[tuple[str, tuple[Any, ...]], ...] = (
     ("order_events_to", ("session",)),
     ("cancel_all_by_default", (True,)),
     ("cancel_all_scope", ("session",)),
+    ("replay_limit", (0, 4)),
     ("resume_includes_position", (False,)),
     ("resume_marks_replay", (False,)),
     ("history_limit", (0, 3)),

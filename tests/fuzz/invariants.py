@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from smarkets_pool import seto
-from smarkets_pool.exchange import Exchange
+from smarkets_pool.exchange import Exchange, ExchangeSettings
 from smarkets_pool.exchange.peer import Peer
 
 __all__ = ["Finding", "check_books", "check_bounds", "check_money", "check_time"]
 
 #: Of a frame that has not arrived whole, beside what a frame may have: its header.
 HEADER = 5
-JOURNAL = 1_000
 
 
 class Finding(AssertionError):
@@ -68,13 +67,13 @@ def check_bounds(exchange: Exchange) -> None:
         kept += sum(1 for order in account.orders.values() if order.trades)
         _must(len(account.orders) <= kept, account, f"{len(account.orders)} orders")
     for peer in exchange.peers:
-        _check_peer(peer, settings.max_frame_size)
+        _check_peer(peer, settings)
 
 
-def _check_peer(peer: Peer, max_frame_size: int) -> None:
+def _check_peer(peer: Peer, settings: ExchangeSettings) -> None:
     protocol = peer.protocol
-    _must(protocol.unread <= max_frame_size + HEADER, peer, f"{protocol.unread} bytes of a frame")
-    _must(len(protocol.memory.journal) <= JOURNAL, peer, "journal")
+    _must(protocol.unread <= settings.max_frame_size + HEADER, peer, f"{protocol.unread} bytes of a frame")
+    _must(len(protocol.memory.journal) <= settings.replay_limit, peer, "journal")
 
 
 def check_time(exchange: Exchange, now: float) -> None:

@@ -2,8 +2,8 @@
 
 An exchange, half of the time over TLS; a pool of good accounts that trade with each other all the time; and
 hostile visits, many at once, each of a kind that has its own function in ``visitors``. At the end the good
-accounts have had every event there was, in order, without a gap or a reconnect, and nothing of the visitors is
-left.
+accounts have had every event there was, in order, without a gap or a reconnect, and of the visitors nothing
+is left.
 """
 
 from __future__ import annotations
