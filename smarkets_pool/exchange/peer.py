@@ -279,7 +279,10 @@ class Peer:
         self._end(now, in_order=False)
 
     def _on_timeout(self, event: TimedOut, now: float) -> None:
-        self._say(f"no {event.what} within {event.waited:.1f} s")
+        if event.what == "silence":
+            self._say(f"nothing came for {event.waited:.1f} s")
+        else:
+            self._say(f"no {event.what} within {event.waited:.1f} s")
         reasons = {
             "login": eto.LOGOUT_LOGIN_TIMEOUT,
             "silence": eto.LOGOUT_HEARTBEAT_TIMEOUT,

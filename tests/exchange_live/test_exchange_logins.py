@@ -219,6 +219,17 @@ def test_nobody_logs_in_in_time() -> None:
     _refused(floor, caller, caller.heard(), eto.LOGOUT_LOGIN_TIMEOUT)
 
 
+def test_the_log_says_whose_patience_ended(caplog: pytest.LogCaptureFixture) -> None:
+    """What was waited for, and how long."""
+    caplog.set_level(logging.INFO, logger="smarkets_pool.exchange")
+    floor = Floor(login_timeout=3.0, silence_limit=12.0)
+    floor.caller()
+    floor.caller(0)
+    floor.wait(12.0)
+    assert "connection 1: no login within 12.0 s" in caplog.text
+    assert "account ann: connection 2: nothing came for 12.0 s" in caplog.text
+
+
 def test_half_a_login_is_no_login() -> None:
     """Bytes alone do not stop the login's clock."""
     floor = Floor(login_timeout=3.0)

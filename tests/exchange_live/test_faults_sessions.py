@@ -75,6 +75,13 @@ def test_answers_to_replay_requests_are_left_alone() -> None:
     assert len(truth(floor)) == 2
 
 
+def test_what_is_on_its_way_before_an_answer_to_a_replay_request_is_not_left_alone() -> None:
+    """A pong and a replay in one read: the one is a frame for the first time, the other is not."""
+    floor, caller = armed("drop account=ann names=eto.pong frames=5")
+    assert caller.feed(ping(2), replay(3, 3)) == ["3 pong replay"]
+    assert truth(floor) == [("drop", "ann", "eto.pong")]
+
+
 def test_drop_can_be_about_the_session_layer() -> None:
     """A lost heartbeat is stood in for by a gapfill."""
     floor, caller = armed("drop account=ann names=eto.heartbeat")
@@ -536,6 +543,8 @@ def test_replay_late() -> None:
     floor.wait(2)
     assert caller.exchange_bytes() == [*_replayed(3), *_replayed(4)]
     assert caller.side.state is State.UP
+    floor.wait(3)
+    assert caller.exchange_bytes() == []  # it is answered once
     assert truth(floor)[-1] == ("replay_late", "ann", "asked for 3")
 
 
