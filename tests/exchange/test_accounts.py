@@ -209,6 +209,17 @@ def test_history_from_a_position(position: int, inclusive: bool, numbers: list[i
     assert [getattr(message, "account_sequence_64") for message in found] == numbers  # noqa: B009
 
 
+@pytest.mark.parametrize(("events", "gone", "numbers"), [(2, 1, [3, 4]), (0, 3, []), (9, 0, [2, 3, 4])])
+def test_history_can_be_shortened(events: int, gone: int, numbers: list[int]) -> None:
+    """The newest stay, and the counter goes on."""
+    account = make_account()
+    for order_id in range(1, 5):
+        account.stamp(cancelled(order_id))
+    assert account.shorten_history(events) == gone
+    assert [number for number, _message in account.history] == numbers
+    assert account.next_account_sequence == 5
+
+
 # --- settings ----------------------------------------------------------------------------------
 
 

@@ -164,6 +164,7 @@ def test_an_argument_of_the_wrong_kind_is_refused_before_anything_changes(
         ("settle", "winners", [False], "list[int]"),
         ("settle", "winners", CONTRACT, "list[int]"),
         ("deposit", "amount", 5, "str"),
+        ("set_market_state", "reason", "half a smile: \ud83d", "str"),
         ("deposit", "account", None, "str"),
         ("set_limits", "stake", 5, "str | None"),
         ("cancel_all", "market_id", "10", "int | None"),
@@ -537,10 +538,12 @@ def test_when_trading_resumes_older_orders_are_cancelled(rig: Rig, whose: str | 
 
 def test_an_account_and_everybody_are_suspended_apart(rig: Rig) -> None:
     """Resuming one says nothing of the other."""
+    assert rig.engine.may_trade(rig.ann)
     rig.operate("suspend_trading")
     rig.operate("suspend_trading", account="ann")
     rig.operate("resume_trading")
     assert messages(rig.create(rig.ann, BUY, 5000, 10), seto.OrderRejected)
+    assert (rig.engine.may_trade(rig.ann), rig.engine.may_trade(rig.bob)) == (False, True)
     rig.rest(rig.bob, BUY, 5000, 10)
     rig.operate("resume_trading", account="ann")
     rig.rest(rig.ann, BUY, 5000, 10)

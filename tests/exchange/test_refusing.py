@@ -362,6 +362,22 @@ def test_a_replacement_can_be_refused_when_the_original_is_gone(rig: Rig, reason
     assert messages(rig.replace(rig.ann, kept, 4000, 10), seto.OrderCancelReplaceAccepted)
 
 
+def test_what_waits_can_be_read(rig: Rig) -> None:
+    """In the words in which it was ordered; what was used up is gone."""
+    ordered = [
+        ("order_create", "INVALID_PRICE", 1),
+        ("order_create", "LIMIT_EXCEEDED", 3),
+        ("order_cancel_replace", "replacement:TOO_LATE", 2),
+    ]
+    for request, reason, times in ordered:
+        rig.operate("refuse_next", account="ann", request=request, reason=reason, times=times)
+    assert rig.engine.refusals_of(rig.ann) == ordered
+    assert rig.engine.refusals_of(rig.bob) == []
+    rig.create(rig.ann, BUY, 5000, 10)
+    rig.create(rig.ann, BUY, 5000, 10)
+    assert rig.engine.refusals_of(rig.ann) == [("order_create", "LIMIT_EXCEEDED", 2), ordered[2]]
+
+
 def test_a_replacements_refusal_waits_for_one_that_gets_so_far(rig: Rig) -> None:
     """A request that leaves its original alone does not use it up."""
     old = rig.rest(rig.ann, BUY, 3000, 10)

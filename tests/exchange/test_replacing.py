@@ -296,6 +296,18 @@ def test_an_execution_from_before_is_voided_under_the_new_id(rig: Rig) -> None:
     assert rig.book.levels(BUY, 0) == [(4000, 60)]
 
 
+def test_a_seller_hands_over_like_a_buyer(rig: Rig) -> None:
+    """Whichever side of the execution it is."""
+    rig.rest(rig.bob, BUY, 5000, 30)
+    old = rig.rest(rig.ann, SELL, 5000, 100)
+    new = only(replace(rig, old, 6000, 90), seto.OrderCancelReplaceAccepted).order_id
+    (trade,) = rig.market.trades.values()
+    assert (trade.sell, trade.buy.account) == (rig.ann.orders[new], rig.bob)
+    effects = rig.operate("void_trade", trade_id=trade.trade_id)
+    assert only(effects, seto.OrderExecutedVoid, rig.ann).order_id == new
+    assert rig.risks() == [60 * 4000, 0, 0]
+
+
 def test_voiding_the_new_order_voids_what_it_took_over(rig: Rig) -> None:
     """The old one has no bet any more."""
     old, new, _trade = handed_over(rig)
