@@ -262,10 +262,13 @@ class ExchangeSettings:
 
 
 def _is_text(value: object) -> bool:
+    if not isinstance(value, str):
+        return False
     try:
-        return isinstance(value, str) and bool(value.encode())
+        value.encode()
     except UnicodeEncodeError:
         return False
+    return True
 
 
 def _wrong(name: str, value: object, allowed: str) -> ConfigError:
