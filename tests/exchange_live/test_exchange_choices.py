@@ -285,8 +285,8 @@ def test_the_next_deadline_is_the_earliest_of_all() -> None:
     for caller in (ann, bob):
         caller.feed(logout(3))
         caller.peer.lost(floor.now)
-    assert floor.exchange.next_deadline() == began + 10.0
     assert repr(floor.exchange._deadlines) == "<Deadlines of 1 connections>"
+    assert floor.exchange.next_deadline() == began + 10.0
 
 
 def test_pending_executions_are_confirmed_in_time() -> None:

@@ -138,6 +138,29 @@ def test_the_exchanges_deadline_is_that_of_a_delayed_frame() -> None:
     assert alarms == [floor.now + 0.25]
 
 
+def test_the_deadline_of_a_frame_that_somebody_else_caused_counts_too() -> None:
+    """A delayed quote: its receiver has done nothing, and the timers are told all the same."""
+    floor = Floor()
+    ann, bob = floor.caller(0), floor.caller(1)
+    ann.send(subscribe(1))
+    floor.exchange.faults.delay("ann", 0.25)
+    alarms = []
+    floor.exchange.alarm = lambda: alarms.append(floor.exchange.next_deadline())
+    bob.send(buy())
+    assert alarms == [floor.now + 0.25]
+
+
+@pytest.mark.parametrize("name", ["stop_reading", "half_open"])
+def test_the_end_of_a_pause_is_a_deadline(name: str) -> None:
+    """Who serves the timers is told of it."""
+    floor, _ = armed()
+    floor.caller(1)
+    alarms = []
+    floor.exchange.alarm = lambda: alarms.append(floor.exchange.next_deadline())
+    floor.exchange.faults.apply(f"{name} account=ann seconds=0.5")
+    assert alarms == [floor.now + 0.5]
+
+
 def test_drip() -> None:
     """Pieces arrive one after the other; the client has the frame with the last."""
     floor, caller = armed("drip account=ann size=5 seconds=0.1")
@@ -418,7 +441,7 @@ def test_half_open_and_back() -> None:
     assert truth(floor) == [("half_open", "ann", "for 8 s")]
 
 
-def test_half_open_and_too_late() -> None:
+def test_half_open_and_too_late(caplog: pytest.LogCaptureFixture) -> None:
     """A session that ended meanwhile is closed on when the line is open again, without a word."""
     floor, caller = armed("half_open account=ann seconds=60")
     for _ in range(59):
@@ -426,6 +449,32 @@ def test_half_open_and_too_late() -> None:
     assert not caller.peer.finished
     floor.wait(1)
     assert caller.peer.aborted and caller.peer.finished
+    assert "failed" not in caplog.text
+
+
+def test_half_open_after_not_reading() -> None:
+    """The exchange's patience counts again: a dead line is no stuck exchange."""
+    floor, caller = armed("stop_reading account=ann")
+    floor.wait(100)
+    assert not caller.peer.closing
+    floor.exchange.faults.half_open("ann")
+    floor.wait(31)
+    assert caller.peer.closing
+
+
+@pytest.mark.parametrize("inside", [False, True])
+def test_a_cut_takes_what_waits_with_it(inside: bool) -> None:
+    """Delayed frames, and those of a half-open line, are never written."""
+    floor, caller = armed("delay account=ann seconds=3")
+    caller.side.send(buy(), floor.now)
+    caller.peer.receive(caller.side.data_to_send(), floor.now)
+    floor.exchange.faults.half_open("ann", 5.0)
+    floor.exchange.cut("ann", floor.now, inside=inside)
+    assert len(caller.peer.data_to_send()) == (2 if inside else 0)
+    assert caller.peer.finished
+    assert caller.peer.next_deadline() is None
+    floor.wait(10)
+    assert caller.peer.data_to_send() == b""
 
 
 def test_half_open_can_be_cut() -> None:
