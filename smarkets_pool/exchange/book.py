@@ -41,9 +41,10 @@ class _Level:
 
 
 class OrderBook:
-    """The resting orders of one contract."""
+    """The resting orders of one contract. ``version`` is another one after each change of its levels."""
 
     def __init__(self) -> None:
+        self.version = 0
         # Keys are ranks, not prices, so that the best level is the first one on either side.
         self._sides: dict[int, Any] = {seto.SIDE_BUY: SortedDict(), seto.SIDE_SELL: SortedDict()}
 
@@ -119,6 +120,7 @@ class OrderBook:
         level: _Level = self._sides[order.side].setdefault(rank, _Level(order.price))
         level.orders[order.order_id] = order
         level.quantity += order.available_quantity
+        self.version += 1
 
     def remove(self, order: Order) -> None:
         """Take a resting order out.
@@ -132,6 +134,7 @@ class OrderBook:
         level.quantity -= order.available_quantity
         if not level.orders:
             del self._sides[order.side][rank]
+        self.version += 1
 
     def apply_fill(self, resting: Order, quantity: int) -> None:
         """Execute ``quantity`` of a resting order at its price; a filled one leaves the book."""
@@ -149,3 +152,4 @@ class OrderBook:
     def _shrink(self, order: Order, quantity: int) -> None:
         level: _Level = self._sides[order.side][self._rank(order.side, order.price)]
         level.quantity -= quantity
+        self.version += 1

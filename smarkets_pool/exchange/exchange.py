@@ -115,6 +115,7 @@ class Exchange:
         self._numbers = 0
         self._to_carry: deque[tuple[Iterable[Effect], Peer | None, float]] = deque()
         self._is_carrying = False
+        self._snapshots: dict[int, tuple[Market, object, Sequence[PreparedMessage]]] = {}
 
     def __repr__(self) -> str:
         return f"<Exchange {len(self._peers)} connections, {self.engine!r}>"
@@ -301,13 +302,23 @@ class Exchange:
             if message.market_id not in self.engine.markets:
                 _log.info(peer.username, "connection %d: no market %d", peer.number, message.market_id)
             if is_new or self.settings.double_subscribe == "snapshot":
-                for part in self.engine.snapshot(message.market_id):
+                for part in self._snapshot(message.market_id):
                     peer.send(part, now)
         elif isinstance(message, seto.PriceFeedSubscribe) and self.settings.price_feed_snapshots:
             for market_id in self.engine.markets:
-                for part in self.engine.snapshot(market_id):
-                    if isinstance(part, seto.MarketQuotes):
+                for part in self._snapshot(market_id):
+                    if part.name == "seto.market_quotes":
                         peer.send(part, now)
+
+    def _snapshot(self, market_id: int) -> Sequence[PreparedMessage]:
+        """What a new subscriber is told, made once for all who ask before it changes."""
+        market, kept = self.engine.markets.get(market_id), self._snapshots.get(market_id)
+        if market is not None and kept is not None and kept[:2] == (market, market.version):
+            return kept[2]
+        parts = [PreparedMessage(part) for part in self.engine.snapshot(market_id)]
+        if market is not None:
+            self._snapshots[market_id] = market, market.version, parts
+        return parts
 
     def refuse(self, peer: Peer, account: ExchangeAccount, message: Message, seq: int, now: float) -> bool:
         """Refuse a request that is over its session's limit; False if it has no rejection."""

@@ -149,6 +149,12 @@ class Market:
         """Settled or voided: nothing happens here any more."""
         return self.state in (seto.MARKET_STATE_SETTLED, seto.MARKET_STATE_VOIDED)
 
+    @property
+    def version(self) -> tuple[object, ...]:
+        """Another one after each change of what a new subscriber is told."""
+        books = (book.version for book in self.books.values())
+        return self.state, self.reason, self.managed, tuple(self.conditions.items()), *books
+
     def contract_state(self, contract_id: int) -> int:
         """A ContractStateType; the numbers of the market's states are the same."""
         condition = self.conditions.get(contract_id)

@@ -6,7 +6,7 @@ import pytest
 
 from smarkets_pool import seto
 from smarkets_pool.exchange.exchange import MOST_STRANGE
-from smarkets_pool.wire.payloads import payload_name
+from smarkets_pool.wire.payloads import message_of, payload_name
 from tests.rig.ends import framed, logout, market, ping, replay
 from tests.rig.peers import Floor, buy, sell
 
@@ -79,6 +79,64 @@ def test_others_are_served_while_one_floods(large):
     flooder = large.caller(0)
     flooder.peer.receive(b"".join(market(seq, LARGE) for seq in range(2, 2_000)), large.now)
     assert other.send(buy(1000, 1000)) == ["3 order_accepted"]
+
+
+def test_a_snapshot_is_made_once_for_all_who_ask_before_it_changes(large, monkeypatch):
+    """A flood of subscriptions, or of clients that come back, costs one snapshot."""
+    made = []
+    make = large.exchange.engine.snapshot
+    monkeypatch.setattr(large.exchange.engine, "snapshot", lambda number: made.append(number) or make(number))
+    readers = [large.caller(0) for _ in range(3)]
+    said = [reader.feed(market(2, LARGE), market(3, LARGE), market(4, 1)) for reader in readers]
+    assert made == [LARGE, 1]
+    assert said[0] == said[1] == said[2] != []
+    assert readers[0].payloads[2:] == readers[2].payloads[2:]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda floor: floor.caller(0).send(buy(1000, 5, market_id=LARGE, contract_id=100)),
+        lambda floor: floor.caller(0).send(buy(3001, 5, market_id=LARGE, contract_id=100)),
+        lambda floor: floor.exchange.operate("cancel_all", floor.now, account="bob"),
+        lambda floor: floor.exchange.operate("set_market_state", floor.now, market_id=LARGE, state="LIVE"),
+        lambda floor: floor.exchange.operate("set_managed", floor.now, market_id=LARGE),
+        lambda floor: floor.exchange.operate(
+            "set_contract_state", floor.now, market_id=LARGE, contract_id=101, state="LIVE"
+        ),
+        lambda floor: (
+            floor.exchange.operate("void_market", floor.now, market_id=LARGE),
+            floor.exchange.operate("remove_market", floor.now, market_id=LARGE),
+        ),
+    ],
+)
+def test_whatever_changes_a_market_changes_its_snapshot(large, change):
+    """Nobody is told of a market what was true before."""
+    reader = large.caller(0)
+    reader.feed(market(2, LARGE))
+    before = [payload.SerializeToString() for payload in reader.payloads]
+    change(large)
+    late = large.caller(0)
+    late.feed(market(2, LARGE))
+    assert [payload.SerializeToString() for payload in late.payloads][2:] != before[2:]
+    truth = large.exchange.engine.snapshot(LARGE)
+    told = [message_of(payload) for payload in late.payloads[2:]]
+    assert told == truth
+
+
+def test_a_market_that_comes_again_is_another():
+    """Though as much has happened to it as to the one before it."""
+    floor = Floor()
+    maker = floor.caller(1)
+    maker.send(buy(1000, 5))
+    floor.caller(0).feed(market(2))
+    floor.exchange.operate("void_market", floor.now, market_id=1)
+    floor.exchange.operate("remove_market", floor.now, market_id=1)
+    floor.exchange.operate("add_market", floor.now, market_id=1, contracts=[2])
+    maker.send(buy(1001, 5))
+    reader = floor.caller(0)
+    reader.feed(market(2))
+    assert [message_of(payload) for payload in reader.payloads[2:]] == floor.exchange.engine.snapshot(1)
 
 
 # --- what is kept -----------------------------------------------------------------------------------
