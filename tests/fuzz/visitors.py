@@ -226,7 +226,7 @@ def flood_that_reads(visitor: Visitor) -> None:
 
 def flood(visitor: Visitor, connection: Any) -> None:
     """Subscriptions, each with a request for everything once more."""
-    forger = visitor.forger()
+    forger = Forger(Choices(b""), visitor.known)
     subscription = field(11, field(2, visitor.place["market_id"]))
     seq = 2
     while True:
