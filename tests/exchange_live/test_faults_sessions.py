@@ -406,6 +406,18 @@ def test_stop_reading() -> None:
     assert truth(floor) == [("stop_reading", "ann", "for 40 s")]
 
 
+def test_what_was_not_read_is_read_once() -> None:
+    """Two pauses, and each byte counts a single time."""
+    floor, caller = armed()
+    for _ in range(2):
+        floor.exchange.faults.stop_reading("ann", 1.0)
+        caller.side.send(buy(), floor.now)
+        caller.peer.receive(caller.side.data_to_send(), floor.now)
+        floor.wait(1)
+    assert caller.exchange_bytes() == ["3 order_accepted", "4 order_accepted"]
+    assert caller.peer.protocol.duplicates == 0
+
+
 def test_stop_reading_for_good() -> None:
     """It stays so; the client gives up in its own time."""
     floor, caller = armed("stop_reading account=ann")
