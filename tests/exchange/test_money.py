@@ -633,6 +633,10 @@ class Play(RuleBasedStateMachine):
         self.engine.on_change = None
         second = self._new_engine()
         assert spoken(self._again(second)) == spoken(self.effects)
+        for engine in (self.engine, second):
+            # Whatever is kept of answers is kept by both.
+            for market_id in engine.markets:
+                engine.snapshot(market_id)
         assert picture(second) == picture(self.engine)
         self.figures["trades"] += self.opinion.bets_made
         self.figures["orders"] += len(self.opinion.tickets)
@@ -652,5 +656,8 @@ class Play(RuleBasedStateMachine):
         return effects
 
 
-TestMoney = Play.TestCase
-TestMoney.settings = hypothesis_settings(max_examples=30, stateful_step_count=20)
+@pytest.mark.timeout(600)  # It takes seconds, unless something is found, which is then made smaller.
+class TestMoney(Play.TestCase):
+    """A short play, the same each time."""
+
+    settings = hypothesis_settings(max_examples=30, stateful_step_count=20)
