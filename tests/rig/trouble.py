@@ -157,7 +157,11 @@ class _Run:
                 exchange.exchange.accounts.add(login.username, login.password, login.token)
             exchange.logins = logins
             self.accounts = self._good(exchange) + self._bad(exchange, silent, rude)
-            self._live(exchange, Pool(self.accounts, reconnect=AT_ONCE))
+            pool = Pool(self.accounts, reconnect=AT_ONCE)
+            try:
+                self._live(exchange, pool)
+            finally:
+                pool.stop()  # also when time was up: it would trouble every test behind this one
 
     # --- accounts --------------------------------------------------------------------------------
 
