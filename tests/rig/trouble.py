@@ -128,6 +128,10 @@ def trouble() -> Trouble:
     return Trouble(run.secrets, names, root.caught, package.caught, run.texts, run.down)
 
 
+#: How often a login looks into the whole process: in a long run that is dear.
+_LOOKS = 2
+
+
 class _Run:
     def __init__(self, folder: pathlib.Path) -> None:
         self.folder = folder
@@ -135,6 +139,7 @@ class _Run:
             sink: [] for sink in ("objects", "errors", "stats and reports", "dumps", "control")
         }
         self.accounts: list[Account] = []
+        self._looks = 0
         self.down: set[str] = set()
         self.passwords = [f"pass{number}-{odd}" for number, odd in enumerate(_ODD)]
         self.tokens = [f"token{number}-{odd}" for number, odd in enumerate(_ODD)]
@@ -183,7 +188,13 @@ class _Run:
         ]
 
     def _called(self) -> str:
-        """A password function; asked in the middle of a login, when the process is looked into."""
+        """A password function; asked in the middle of a login, when the process is looked into.
+
+        Only the first times: every look goes through all objects there are, and each login asks.
+        """
+        self._looks += 1
+        if self._looks > _LOOKS:
+            return self.passwords[2]
         self.texts["dumps"] += gevent.util.format_run_info()
         with tempfile.TemporaryFile() as file:
             faulthandler.dump_traceback(file, all_threads=True)
