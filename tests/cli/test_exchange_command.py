@@ -271,7 +271,6 @@ def test_without_flask_only_the_control_is_missing(tmp_path: pathlib.Path) -> No
         (["opening_balance=0.00000001"], {"opening_balance": Decimal("0.00000001")}),
         (["honours_maq=True", "quotes_first=off"], {"honours_maq": True, "quotes_first": False}),
         (["settlement_reason=a=b, c"], {"settlement_reason": "a=b, c"}),
-        (["settlement_reason="], {"settlement_reason": ""}),
         (["gap_answer=logout"], {"gap_answer": "logout"}),
     ],
 )
