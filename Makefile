@@ -7,7 +7,7 @@ PYTEST := $(RUN) -m pytest
 # Rooms whose every line and branch is covered by their own tests, and by nobody else's.
 COVERED := tests/wire tests/protocol
 # About half of the time that all tests take.
-OUTSIDE := tests/pool tests/cli tests/exchange_live tests/secrets tests/test_logs.py tests/fuzz
+OUTSIDE := tests/pool tests/cli tests/exchange_live tests/secrets tests/test_logs.py tests/fuzz tests/testing
 
 .PHONY: help demo test test-inside test-outside check docs format interop property fuzz fleet flood activity matrix typed proto clean
 
