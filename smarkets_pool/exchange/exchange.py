@@ -395,7 +395,9 @@ class Exchange:
         """
         effects = self.engine.operate(verb, now_us=self._wall_clock(), **arguments)
         if verb == "remove_market":
-            self.audiences.forget_market(cast("int", arguments["market_id"]))
+            market_id = cast("int", arguments["market_id"])
+            self.audiences.forget_market(market_id)
+            self._snapshots.pop(market_id, None)
         self.carry(effects, None, now)
 
     def notify_event(

@@ -16,7 +16,7 @@ from typing import Literal
 from smarkets_pool.exceptions import ConfigError
 from smarkets_pool.wire.units import MAX_PRICE, MAX_QUANTITY
 
-__all__ = ["ExchangeSettings"]
+__all__ = ["ExchangeSettings", "is_text"]
 
 _UINT32 = 2**32 - 1
 _YEAR = 366 * 86_400.0
@@ -228,7 +228,7 @@ class ExchangeSettings:
                 self._check_choice(name, typing.get_args(kind))
         if self.min_quantity > self.max_quantity:
             raise _wrong("min_quantity", self.min_quantity, f"at most max_quantity, {self.max_quantity}")
-        if not _is_text(self.settlement_reason):
+        if not is_text(self.settlement_reason):
             raise _wrong("settlement_reason", self.settlement_reason, "a text")
         self._check_balance()
 
@@ -261,7 +261,8 @@ class ExchangeSettings:
             )
 
 
-def _is_text(value: object) -> bool:
+def is_text(value: object) -> bool:
+    """Whether it is a text that can be sent: JSON knows halves of characters, UTF-8 does not."""
     if not isinstance(value, str):
         return False
     try:

@@ -182,7 +182,7 @@ def test_every_fault_and_verb_is_a_command(control):
     assert commands["settle"].usage == "settle market_id=... winners=..."
     assert commands["drop"].usage == "drop account=... [frames=1] [names=seto.*] [probability=1.0]"
     assert "[reason=SERVICE_TEMPORARILY_UNAVAILABLE]" in commands["refuse_login"].usage
-    assert repr(control) == f"<Control of {control._front!r}>"
+    assert repr(control).startswith("<Control of <EmbeddedExchange ")
 
 
 def test_every_usage_can_be_read(control):

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import logging
+import weakref
 
 import pytest
 
@@ -144,6 +146,17 @@ def test_who_followed_a_market_that_is_gone_follows_none():
     floor.exchange.operate("void_market", floor.now, market_id=1)
     floor.exchange.operate("remove_market", floor.now, market_id=1)
     assert ann.peer.subscriptions == set()
+
+
+def test_a_market_that_is_gone_leaves_nothing_behind():
+    """Neither its books nor the snapshot that was made of them."""
+    floor = Floor()
+    floor.caller(0).send(seto.MarketSubscribe(market_id=1))
+    market = weakref.ref(floor.exchange.engine.markets[1])
+    floor.exchange.operate("void_market", floor.now, market_id=1)
+    floor.exchange.operate("remove_market", floor.now, market_id=1)
+    gc.collect()
+    assert market() is None
 
 
 # --- texts -----------------------------------------------------------------------------------------

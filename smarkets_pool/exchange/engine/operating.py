@@ -30,6 +30,7 @@ from smarkets_pool.exchange.engine.refusing import Refusals
 from smarkets_pool.exchange.market import ContractCondition, Market
 from smarkets_pool.exchange.money import points_from_currency
 from smarkets_pool.exchange.orders import Order, Trade
+from smarkets_pool.exchange.settings import is_text
 from smarkets_pool.wire.payloads import MESSAGE_CLASSES, REQUEST_NAMES
 from smarkets_pool.wire.schema import seto_pb2 as seto
 
@@ -405,7 +406,7 @@ def _is_a(kind: Any, value: object) -> bool:
     # The second is what Python 3.10 makes of an argument whose default is None.
     if typing.get_origin(kind) in (types.UnionType, typing.Union):
         return any(_is_a(part, value) for part in parts)
-    if isinstance(value, str) and not _is_text(value):
+    if isinstance(value, str) and not is_text(value):
         return False
     if typing.get_origin(kind) is dict:
         return isinstance(value, dict) and all(_is_a(parts[0], each) for each in value)
@@ -413,15 +414,6 @@ def _is_a(kind: Any, value: object) -> bool:
         return isinstance(value, list) and all(_is_a(parts[0], each) for each in value)
     # True is an int to Python, and no number to whoever asks for one.
     return isinstance(value, kind) and isinstance(value, bool) == (kind is bool)
-
-
-def _is_text(value: str) -> bool:
-    """Whether it can be sent: JSON knows halves of characters, UTF-8 does not."""
-    try:
-        value.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
 
 
 def _arguments_of(method: Callable[..., object]) -> str:
